@@ -1,0 +1,1 @@
+"""Bulk image captioning over the Anthropic Messages API."""

@@ -1,0 +1,245 @@
+"""Every configuration key: its type, its default, and what it means.
+
+One class a section; `Config` is the whole file. Values are validated once and frozen. The text of each field is
+the reference that users read, so it states the unit, the reason of the default and what it costs.
+This module only states; `pipeline.config` reads files, the environment and the command line into it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
+
+from pipeline.durations import parse_duration
+
+__all__ = [
+    "Config",
+    "Endpoint",
+    "Example",
+    "SettingsApi",
+    "SettingsImages",
+    "SettingsLimits",
+    "SettingsManifest",
+    "SettingsOutput",
+    "SettingsPrompt",
+    "SettingsRetry",
+]
+
+MAX_PIXELS = 178_956_970
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+
+
+def _rate(value: object) -> float | str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value in ("auto", "off") or (number and value > 0):  # type: ignore[operator]
+        return value  # type: ignore[return-value]
+    raise ValueError('allowed: a number above 0, "auto" or "off"')
+
+
+def _concurrency(value: object) -> int | str:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value  # type: ignore[return-value]
+    raise ValueError('allowed: a whole number of at least 1, or "auto"')
+
+
+def _failures(value: object) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            share = float(value[:-1])
+        except ValueError:
+            share = -1.0
+        if 0 <= share <= 100:
+            return value
+    raise ValueError('allowed: a whole number of at least 0, or a share such as "1%"')
+
+
+def _edge(value: object) -> int | str:
+    if value == "model" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value  # type: ignore[return-value]
+    raise ValueError('allowed: a whole number of at least 1, or "model"')
+
+
+def _texts(value: object) -> str | list[str]:
+    if isinstance(value, str):
+        if value.strip():
+            return value
+    elif isinstance(value, list) and value and all(isinstance(text, str) and text.strip() for text in value):
+        return value
+    raise ValueError("allowed: a text, or a list of texts, one a turn; none of them empty")
+
+
+def _turn_images(value: object) -> list[str | list[str]]:
+    def entry(part: object) -> bool:
+        return isinstance(part, str) or (isinstance(part, list) and all(isinstance(name, str) for name in part))
+
+    if isinstance(value, list) and value and all(entry(part) for part in value):
+        return value
+    raise ValueError('allowed: a list with one entry a turn: a column name, a list of them, or "" for none')
+
+
+def _schema(value: object) -> dict[str, Any] | str:
+    if isinstance(value, dict) or (isinstance(value, str) and value):
+        return value
+    raise ValueError("allowed: a JSON schema as an inline table, or the path of a JSON file")
+
+
+def _deadline(value: str) -> str:
+    parse_duration(value)
+    return value
+
+
+Rate = Annotated[float | str, PlainValidator(_rate)]
+Concurrency = Annotated[int | str, PlainValidator(_concurrency)]
+Failures = Annotated[int | str, PlainValidator(_failures)]
+EdgeOrModel = Annotated[int | str, PlainValidator(_edge)]
+Texts = Annotated[str | list[str], PlainValidator(_texts)]
+TurnImages = Annotated[list[str | list[str]], PlainValidator(_turn_images)]
+JsonSchema = Annotated[dict[str, Any] | str, PlainValidator(_schema)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_max_length=1_000_000)
+
+
+class SettingsManifest(_Section):
+    """`[manifest]`: which images."""
+
+    path: Name = Field(description="csv, tsv, jsonl, parquet, arrow, txt, a directory, a glob, or `-`")
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "arrow", "txt", "directory", "glob"] = Field(
+        "auto", description="`auto` goes by the suffix"
+    )
+    id_column: Name = Field("id", description="the column that names an item; hashed from the images where absent")
+    image_column: str = Field("image", description='a path, URL, `data:` URI, bytes, or a list; `""` for text alone')
+    list_separator: Name = Field("|", description="between several images in one csv or tsv field")
+    changed: Literal["ignore", "detect"] = Field("ignore", description="`detect` captions changed images anew")
+    root: Name | None = Field(None, description="where relative image paths start; the manifest's directory")
+    allow_roots: list[str] = Field(default_factory=list, description="further folders that paths may lead into")
+
+
+class Endpoint(_Section):
+    """One entry of `api.endpoints`."""
+
+    base_url: Name
+    api_key_env: Name = "ANTHROPIC_API_KEY"
+    weight: float = Field(1.0, gt=0)
+
+
+class SettingsApi(_Section):
+    """`[api]`: which server, which model, and how it is asked."""
+
+    base_url: Name = Field(DEFAULT_BASE_URL, description='a Messages API server, or `"embedded"`')
+    api_key_env: Name = Field("ANTHROPIC_API_KEY", description="the name of the variable that holds the key")
+    auth: Literal["x-api-key", "bearer", "none"] = "x-api-key"
+    version: Name = Field("2023-06-01", description="the `anthropic-version` header")
+    allow_http: bool = Field(False, description="plain http to a host that is not loopback")
+    model: Name
+    max_tokens: int = Field(ge=1, description="the most output tokens of one answer, thinking included")
+    temperature: float | None = Field(None, ge=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=0)
+    stop_sequences: list[str] | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    thinking: dict[str, Any] | None = Field(None, description="sent as it is; by default the cheapest the model has")
+    headers: dict[str, str] = Field(default_factory=dict, description="sent with every request, masked in prints")
+    timeout_seconds: float = Field(600.0, gt=0, description="the total time of one attempt")
+    mode: Literal["messages", "batches", "auto"] = "messages"
+    deadline: Annotated[str, AfterValidator(_deadline)] | None = Field(None, description='such as `"20h"`')
+    poll_seconds: float = Field(60.0, gt=0, description="at most this long between looks at a batch")
+    endpoints: list[Endpoint] | None = None
+
+
+class Example(_Section):
+    """One few-shot example of `prompt.examples`."""
+
+    image: Name
+    user: Name
+    assistant: Name
+
+
+class SettingsPrompt(_Section):
+    """`[prompt]`: what is asked of every image."""
+
+    system: str | None = None
+    user: Texts = Field(description="Jinja2 over the manifest's columns; a list is one conversation turn each")
+    turn_images: TurnImages | None = None
+    label_images: bool = True
+    prefill: str | None = None
+    examples: list[Example] | None = None
+    cache: bool = False
+    json_schema: JsonSchema | None = Field(None, alias="schema", description="structured output")
+    schema_via: Literal["output", "tool"] = "output"
+    schema_retries: int = Field(1, ge=0)
+    on_truncated: Literal["keep", "fail", "retry"] = "keep"
+    tools: list[Any] | None = None
+    max_tool_turns: int = Field(8, ge=1)
+
+
+class SettingsImages(_Section):
+    """`[images]`: how pictures are prepared."""
+
+    transport: Literal["base64", "url", "file"] = "base64"
+    max_edge: EdgeOrModel = Field(1568, description="px; the standard tier's bound, a third of the high tier's price")
+    max_tokens: EdgeOrModel = Field(1568, description="visual tokens an image may cost")
+    quality: int = Field(85, ge=1, le=100, description="of JPEG and WebP re-encoding")
+    max_bytes: int = Field(50_000_000, ge=1, description="of the original file")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="refused above that before decoding; 3 bytes of memory each")
+    allow_private_hosts: bool = Field(False, description="fetch from loopback and private addresses too")
+
+
+class SettingsLimits(_Section):
+    """`[limits]`: how fast, how much money, how many failures."""
+
+    requests_per_minute: Rate = "auto"
+    input_tokens_per_minute: Rate = "auto"
+    output_tokens_per_minute: Rate = "auto"
+    concurrency: Concurrency = Field("auto", description="requests in flight; each holds one prepared image")
+    budget_usd: float | None = Field(None, ge=0, description="what this run may spend, requests in flight included")
+    max_failures: Failures = Field(0, description="more failed items than this make the exit code 1")
+    share: float = Field(1.0, gt=0, le=1, description="the part of the account's limits that this run may use")
+
+
+class SettingsRetry(_Section):
+    """`[retry]`: how often and how long."""
+
+    max_attempts: int = Field(8, ge=1)
+    max_wait_seconds: float = Field(60.0, ge=0)
+    drain_seconds: float = Field(30.0, ge=0, description="the grace at a signal")
+
+
+class SettingsOutput(_Section):
+    """`[output]`: where the dataset goes and how it is cut."""
+
+    path: Name
+    rows_per_file: int = Field(50_000, ge=1)
+    flush_seconds: float = Field(60.0, gt=0)
+    compression: Literal["zstd", "snappy", "gzip", "lz4", "brotli", "none"] = "zstd"
+    thumbnail_edge: int = Field(0, ge=0, le=1024)
+    reuse: bool = True
+    format: Literal["parquet", "delta"] = "parquet"
+
+
+class Config(_Section):
+    """The whole configuration, validated and frozen."""
+
+    manifest: SettingsManifest
+    api: SettingsApi
+    prompt: SettingsPrompt
+    images: SettingsImages = SettingsImages()
+    limits: SettingsLimits = SettingsLimits()
+    retry: SettingsRetry = SettingsRetry()
+    output: SettingsOutput
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _together(self) -> "Config":
+        """Rules between keys."""
+        turns = 1 if isinstance(self.prompt.user, str) else len(self.prompt.user)
+        if self.prompt.turn_images is not None and len(self.prompt.turn_images) != turns:
+            raise ValueError(
+                f"prompt.turn_images has {len(self.prompt.turn_images)} entries for {turns} turns in prompt.user"
+            )
+        if self.api.mode == "auto" and self.api.deadline is None:
+            raise ValueError('api.mode = "auto" needs api.deadline, such as "20h"')
+        return self
