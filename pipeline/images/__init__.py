@@ -1,0 +1,1 @@
+"""From a reference in the manifest to bytes that the service takes: sources, geometry, preparation."""

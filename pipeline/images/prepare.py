@@ -1,0 +1,213 @@
+"""One image made ready to send: decoded scaled, turned upright, in sRGB, shrunk, encoded, with nothing else in it.
+
+What is sent is always JPEG, PNG, GIF or WebP under the API's limits, and carries no metadata, profile or trailing
+byte. A file that already is all of that passes through untouched. Transparent pixels are composited on white: the
+model sees no alpha, and white is what pages and viewers show behind it. Pictures from lossless files with few colours
+(text, line art) stay lossless PNG; everything else becomes JPEG.
+
+CPU-bound and thread-safe; Pillow releases the GIL while it decodes, resizes and encodes. Memory of one image in work:
+3 bytes a pixel of the scaled decode (at most four times the pixels that are sent, for JPEG) or 3 to 4 bytes a pixel
+of the original for other formats, so 700 MB at `images.max_pixels`.
+"""
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from io import BytesIO
+
+from PIL import Image
+
+from pipeline.errors import ErrorType, ImageError
+from pipeline.images.colour import to_srgb
+from pipeline.images.containers import is_clean
+from pipeline.images.geometry import (
+    MAX_BASE64_BYTES,
+    MAX_SIDE_PX,
+    STANDARD,
+    Bounds,
+    base64_length,
+    fits,
+    tight_shrink,
+)
+from pipeline.images.opening import ImageHeader, decoding, header_of, open_image
+from pipeline.records import ImageRecord, PreparedImage
+
+__all__ = ["PrepareSettings", "prepare"]
+
+SMALL_EDGE_PX = 200
+_SENDABLE = ("JPEG", "PNG", "GIF", "WEBP")
+_LOSSLESS = ("PNG", "GIF", "BMP", "TIFF", "WEBP")
+_FEW_COLOURS = 64
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareSettings:
+    """How images are prepared in one run.
+
+    Attributes:
+        bounds: what images are shrunk to.
+        quality: of JPEG encoding, 1 to 100.
+        max_bytes: of the original file; larger ones are refused.
+        max_pixels: of the original; larger ones are refused before decoding.
+        max_base64_bytes: what an encoded image may take as base64 text.
+        max_side_px: the longest side that the service takes.
+        thumbnail_edge: px of the longer side of a WebP thumbnail; 0 for none.
+    """
+
+    bounds: Bounds = STANDARD
+    quality: int = 85
+    max_bytes: int = 50_000_000
+    max_pixels: int = 178_956_970
+    max_base64_bytes: int = MAX_BASE64_BYTES
+    max_side_px: int = MAX_SIDE_PX
+    thumbnail_edge: int = 0
+
+
+def prepare(source: str, raw: bytes, settings: PrepareSettings) -> PreparedImage:
+    """The image as it is sent, with its row of the `images` column.
+
+    Args:
+        source: what the image is called in the dataset and in messages.
+        raw: the original file.
+        settings: bounds and quality.
+
+    Raises:
+        ImageError: `image_too_large`, `image_unsupported` or `image_corrupt`, naming the source.
+    """
+    with open_image(source, raw, max_bytes=settings.max_bytes, max_pixels=settings.max_pixels) as image:
+        header = header_of(source, image)
+        warnings = _warnings(header, settings)
+        size = _target(header, settings)
+        if _passes(header, image, raw, settings):
+            with decoding(source):
+                _prove(image)
+            sent, media_type, size = raw, header.media_type, (header.width, header.height)
+            picture = None
+        else:
+            with decoding(source):
+                picture, more = _picture(image, header, size)
+            warnings = (*warnings, *more)
+            sent, media_type, size = _encode(source, picture, header, settings)
+        record = ImageRecord(
+            source=source,
+            sha256=sha256(raw).hexdigest(),
+            media_type=header.media_type,
+            width=header.width,
+            height=header.height,
+            bytes=len(raw),
+            sent_sha256=sha256(sent).hexdigest(),
+            sent_media_type=media_type,
+            sent_width=size[0],
+            sent_height=size[1],
+            sent_bytes=len(sent),
+            warnings=warnings,
+        )
+    thumbnail = _thumbnail(source, sent, settings.thumbnail_edge) if settings.thumbnail_edge else None
+    return PreparedImage(sent, record, thumbnail)
+
+
+def _target(header: ImageHeader, settings: PrepareSettings) -> tuple[int, int]:
+    longest = replace(settings.bounds, max_edge=min(settings.bounds.max_edge, settings.max_side_px))
+    return tight_shrink(header.width, header.height, longest)
+
+
+def _warnings(header: ImageHeader, settings: PrepareSettings) -> tuple[str, ...]:
+    found = []
+    if min(header.width, header.height) < SMALL_EDGE_PX:
+        found.append("small_edge")
+    wide, _ = _target(header, settings)
+    if header.width > 4 * wide:
+        found.append("shrunk_over_4x")
+    if header.frames > 1:
+        found.append("multipage" if header.format == "TIFF" else "animated")
+    return tuple(found)
+
+
+def _passes(header: ImageHeader, image: Image.Image, raw: bytes, settings: PrepareSettings) -> bool:
+    """Whether the file can be sent as it is."""
+    return (
+        header.format in _SENDABLE
+        and header.orientation == 1
+        and header.frames == 1
+        and image.mode in ("RGB", "L", "P", "1")
+        and "transparency" not in image.info
+        and max(header.width, header.height) <= settings.max_side_px
+        and fits(header.width, header.height, settings.bounds)
+        and base64_length(len(raw)) <= settings.max_base64_bytes
+        and is_clean(header.format, raw)
+    )
+
+
+def _prove(image: Image.Image) -> None:
+    """Decodes the file to see that it can be decoded; a JPEG at an eighth of its size reads every byte all the same."""
+    image.draft("L", (1, 1))
+    image.load()
+
+
+def _picture(image: Image.Image, header: ImageHeader, size: tuple[int, int]) -> tuple[Image.Image, tuple[str, ...]]:
+    """The pixels to send: scaled decode, shrunk before anything dearer, turned upright, in sRGB."""
+    turned = header.orientation in (5, 6, 7, 8)
+    stored = (size[1], size[0]) if turned else size
+    if header.format == "JPEG" and image.mode in ("RGB", "L", "CMYK"):
+        image.draft(image.mode, stored)
+    image.load()
+    picture, warnings = to_srgb(image)
+    if picture.size != stored:
+        picture = picture.resize(stored, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if header.orientation in _UPRIGHT:
+        picture = picture.transpose(_UPRIGHT[header.orientation])
+    return picture, warnings
+
+
+def _encode(
+    source: str, picture: Image.Image, header: ImageHeader, settings: PrepareSettings
+) -> tuple[bytes, str, tuple[int, int]]:
+    """Encoded bytes under the limit, their media type and size; quality gives way first, then size."""
+    with decoding(source):
+        if header.format in _LOSSLESS and _is_drawn(picture):
+            lossless = _saved(picture, "PNG", optimize=True)
+            if base64_length(len(lossless)) <= settings.max_base64_bytes:
+                return lossless, "image/png", picture.size
+        while True:
+            for quality in (settings.quality, 70, 50):
+                if quality > settings.quality:
+                    continue
+                lossy = _saved(picture, "JPEG", quality=quality)
+                if base64_length(len(lossy)) <= settings.max_base64_bytes:
+                    return lossy, "image/jpeg", picture.size
+            if max(picture.size) < PATCH_STOP_PX:
+                raise ImageError(ErrorType.IMAGE_TOO_LARGE, f"{source}: cannot be encoded small enough to send")
+            picture = picture.resize((max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)))
+
+
+PATCH_STOP_PX = 28
+
+
+def _is_drawn(picture: Image.Image) -> bool:
+    """Whether a coarse sample shows the few colours of text and line art."""
+    sample = picture.resize((96, 96), Image.Resampling.NEAREST)
+    colours = sample.getcolors(_FEW_COLOURS)
+    return colours is not None
+
+
+def _saved(picture: Image.Image, name: str, **options: int | bool) -> bytes:
+    sink = BytesIO()
+    picture.info = {}
+    picture.save(sink, name, **options)
+    return sink.getvalue()
+
+
+def _thumbnail(source: str, sent: bytes, edge: int) -> bytes:
+    with decoding(source), Image.open(BytesIO(sent), formats=_SENDABLE) as image:
+        image.draft("RGB", (edge, edge))
+        small = image.convert("RGB")
+        small.thumbnail((edge, edge))
+        return _saved(small, "WEBP", quality=75)

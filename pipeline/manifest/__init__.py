@@ -1,0 +1,1 @@
+"""The producer: rows of a manifest become items, streamed, with stable ids."""

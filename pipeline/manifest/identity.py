@@ -1,0 +1,64 @@
+"""What an item is called, and the stable numbers derived from its id. No I/O."""
+
+from collections.abc import Sequence
+from hashlib import blake2b, sha256
+
+from pipeline.errors import ErrorType, RowError
+from pipeline.records import ImageRef
+
+__all__ = ["checked_id", "hashed_id", "raw_id", "refs_digest", "sample_rank"]
+
+MAX_ID_BYTES = 65_536
+
+
+def hashed_id(images: Sequence[ImageRef]) -> str:
+    """The id of a row without one: 16 hex digits of the SHA-256 of its image references as written.
+
+    Several references are joined by newlines; inline bytes stand for themselves by their own SHA-256.
+    """
+    return raw_id("\n".join(ref.source for ref in images).encode("utf-8", "surrogatepass"))
+
+
+def raw_id(raw: bytes) -> str:
+    """The id of a row that can be named by nothing but its bytes."""
+    return sha256(raw).hexdigest()[:16]
+
+
+def refs_digest(images: Sequence[ImageRef]) -> bytes:
+    """16 bytes that are equal for equal image references."""
+    digest = blake2b(digest_size=16)
+    for ref in images:
+        digest.update(ref.source.encode("utf-8", "surrogatepass") + b"\0")
+        if ref.data is not None:
+            digest.update(sha256(ref.data).digest())
+    return digest.digest()
+
+
+def sample_rank(item_id: str) -> int:
+    """A stable 64-bit number that orders items as if at random."""
+    return int.from_bytes(
+        blake2b(item_id.encode("utf-8", "surrogatepass"), digest_size=8, key=b"sample").digest(), "big"
+    )
+
+
+def checked_id(value: object, place: str) -> str:
+    """The text of an id.
+
+    Raises:
+        RowError: empty, no text or whole number, longer than 64 KiB, or with characters that no file can hold.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        kind = "null" if value is None else type(value).__name__
+        raise RowError(ErrorType.INVALID_REQUEST, f"{place}: the id is {kind}; allowed: a text or a whole number")
+    if not value:
+        raise RowError(ErrorType.INVALID_REQUEST, f"{place}: the id is empty")
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError:
+        text = f"{place}: the id holds half a surrogate pair, which no file can hold"
+        raise RowError(ErrorType.INVALID_REQUEST, text) from None
+    if len(encoded) > MAX_ID_BYTES:
+        raise RowError(ErrorType.INVALID_REQUEST, f"{place}: the id is {len(encoded)} bytes; allowed: {MAX_ID_BYTES}")
+    return value

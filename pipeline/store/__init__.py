@@ -1,0 +1,1 @@
+"""The dataset on disk: the journal that forgets nothing, and the Parquet parts that readers see."""
