@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pipeline.errors import ItemError
 
@@ -43,10 +43,12 @@ class ImageRef:
             inline bytes their name, else `"sha256:<hex>"`.
         data: the bytes themselves, where the manifest carries them (`data:` URIs are decoded by the image
             stage, not here).
+        column: the manifest's column that it stands in.
     """
 
     source: str
     data: bytes | None = field(default=None, repr=False)
+    column: str = "image"
 
 
 class Extras(Protocol):
@@ -114,6 +116,14 @@ class PreparedImage:
     body: bytes = field(repr=False)
     record: ImageRecord
     thumbnail: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation: texts and images in the order in which they are sent."""
+
+    role: Literal["user", "assistant"]
+    parts: tuple[str | PreparedImage, ...]
 
 
 @dataclass(frozen=True, slots=True)

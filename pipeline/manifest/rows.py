@@ -77,26 +77,21 @@ class RowReader:
 
 def _ref(value: object, name: str, place: str) -> ImageRef:
     if isinstance(value, str) and value:
-        if not value.isprintable() and not value.isascii():
-            value = value.encode("utf-8", "backslashreplace").decode() if _has_surrogates(value) else value
-        return ImageRef(value)
+        return ImageRef(value, column=name)
     if isinstance(value, bytes):
-        return ImageRef(f"sha256:{sha256(value).hexdigest()}", value)
+        return ImageRef(f"sha256:{sha256(value).hexdigest()}", value, name)
     if isinstance(value, Mapping) and ("bytes" in value or "path" in value):
         path, raw = value.get("path"), value.get("bytes")
         if isinstance(raw, bytes):
-            return ImageRef(path if isinstance(path, str) and path else f"sha256:{sha256(raw).hexdigest()}", raw)
+            source = path if isinstance(path, str) and path else f"sha256:{sha256(raw).hexdigest()}"
+            return ImageRef(source, raw, name)
         if isinstance(path, str) and path:
-            return ImageRef(path)
+            return ImageRef(path, column=name)
     raise RowError(
         ErrorType.IMAGE_MISSING,
         f'{place}: column "{name}" holds {type(value).__name__}; allowed: a path, URL, bytes, '
         "a struct of bytes and path, or a list of these",
     )
-
-
-def _has_surrogates(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _canonical(row: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,66 @@
+"""What a model refuses, said before anything is sent. Pure rules over configuration and catalogue."""
+
+from datetime import date, timedelta
+
+from pipeline.api.catalogue import Model
+from pipeline.settings import Config
+
+__all__ = ["refusals", "remarks"]
+
+_NEAR = timedelta(days=90)
+_THINKING_ROOM = 1024
+
+
+def refusals(config: Config, model: Model) -> list[str]:
+    """Combinations that the service answers with 400, each naming the key and the remedy."""
+    api, prompt = config.api, config.prompt
+    found = []
+    sampling = [name for name in ("temperature", "top_p", "top_k") if getattr(api, name) is not None]
+    if sampling and not model.sampling:
+        found.append(f"api.{sampling[0]}: {model.id} takes no sampling parameters; leave it out")
+    elif sampling and api.version >= "2026-10-21":
+        found.append(f"api.{sampling[0]}: version {api.version} has no sampling parameters; use version 2023-06-01")
+    if "haiku-4-5" in model.id and api.temperature is not None and api.top_p is not None:
+        found.append(f"api.top_p: {model.id} takes temperature or top_p, not both")
+    if prompt.prefill and prompt.prefill.strip() and not model.prefill:
+        found.append(f"prompt.prefill: {model.id} takes no prefill; say in the prompt how the answer begins")
+    if prompt.prefill and prompt.json_schema is not None:
+        found.append("prompt.prefill: cannot be combined with prompt.schema")
+    if model.max_output_tokens is not None and api.max_tokens > model.max_output_tokens:
+        found.append(f"api.max_tokens: found {api.max_tokens}; {model.id} allows at most {model.max_output_tokens}")
+    if prompt.json_schema is not None and prompt.schema_via == "tool" and not model.forced_tools:
+        found.append(f'prompt.schema_via: {model.id} takes no forced tool; use "output"')
+    return [*found, *_thinking(config, model)]
+
+
+def remarks(config: Config, model: Model, today: date) -> list[str]:
+    """What works and should be known: unknown price, retirement, too little room for thinking."""
+    found = []
+    if not model.known:
+        found.append(f'api.model: "{model.id}" is not in the catalogue; it is sent as it is')
+    if not model.priced:
+        found.append(
+            f"models.{model.id}.input and .output: the price is not known, so costs are 0; give it to see them"
+        )
+    if model.retires_on is not None and model.retires_on - today <= _NEAR:
+        verb = "retires" if model.retires_on >= today else "was to retire"
+        instead = f"; its replacement is {model.replacement}" if model.replacement else ""
+        found.append(f"api.model: {model.id} {verb} on {model.retires_on}{instead}")
+    if model.always_thinks and config.api.max_tokens < _THINKING_ROOM:
+        found.append(
+            f"api.max_tokens: {model.id} always thinks, and thinking counts: {config.api.max_tokens} may leave no text; "
+            f"{_THINKING_ROOM} or more is safer"
+        )
+    return found
+
+
+def _thinking(config: Config, model: Model) -> list[str]:
+    wanted = (config.api.thinking or {}).get("type")
+    if wanted is None or model.thinking is None:
+        return []
+    if wanted not in model.thinking:
+        return [f'api.thinking: {model.id} does not take type "{wanted}"; allowed: {", ".join(model.thinking)}']
+    budget = (config.api.thinking or {}).get("budget_tokens")
+    if wanted == "enabled" and (not isinstance(budget, int) or not 1024 <= budget < config.api.max_tokens):
+        return ["api.thinking: type enabled needs budget_tokens of at least 1024 and below api.max_tokens"]
+    return []

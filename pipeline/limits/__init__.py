@@ -1,0 +1,1 @@
+"""How fast, how much money: pure decisions with time as an argument, and the one place that awaits them."""

@@ -1,0 +1,61 @@
+"""A token bucket as a pure function of state and time (generic cell rate: a level that refills continuously).
+
+A take may bring the level below zero by what one request turned out larger than its estimate; nothing is granted until
+it has refilled. So over any span the bucket grants at most burst + rate x time, and always progresses: what is larger
+than the burst is granted when the bucket is full.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["Bucket"]
+
+
+@dataclass(slots=True)
+class Bucket:
+    """One limit.
+
+    Attributes:
+        per_minute: the rate.
+        burst: the most that it holds.
+        level: what it held at `at`.
+        at: seconds on the caller's clock.
+    """
+
+    per_minute: float
+    burst: float
+    level: float
+    at: float
+
+    @classmethod
+    def full(cls, per_minute: float, burst_s: float, now: float) -> "Bucket":
+        """A bucket that holds `burst_s` seconds of its rate, at least one unit, and is full."""
+        burst = max(1.0, per_minute * burst_s / 60)
+        return cls(per_minute, burst, burst, now)
+
+    def wait_s(self, amount: float, now: float) -> float:
+        """Seconds until `amount` may be taken, 0 where it may be now."""
+        self._refill(now)
+        wanted = min(amount, self.burst)
+        return max(0.0, (wanted - self.level) * 60 / self.per_minute)
+
+    def take(self, amount: float, now: float) -> None:
+        """Takes `amount`; the caller has waited `wait_s`."""
+        self._refill(now)
+        self.level -= amount
+
+    def correct(self, amount: float, now: float) -> None:
+        """Gives back what was taken and not used, or takes what was used beyond it (a negative amount)."""
+        self._refill(now)
+        self.level = min(self.burst, self.level + amount)
+
+    def adopt(self, per_minute: float, burst_s: float, now: float) -> None:
+        """Follows a limit that has become known or has changed."""
+        self._refill(now)
+        self.per_minute = per_minute
+        self.burst = max(1.0, per_minute * burst_s / 60)
+        self.level = min(self.level, self.burst)
+
+    def _refill(self, now: float) -> None:
+        if now > self.at:
+            self.level = min(self.burst, self.level + (now - self.at) * self.per_minute / 60)
+            self.at = now
