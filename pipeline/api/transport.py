@@ -135,7 +135,7 @@ async def open_session(endpoint: Endpoint, connections: int) -> AsyncIterator[Se
         httpx.AsyncClient(
             base_url=endpoint.base_url,
             headers={**endpoint.headers, "accept-encoding": "identity"},
-            transport=AiohttpTransport(carrier),
+            transport=AiohttpTransport(client=carrier, trust_env=False),
             follow_redirects=False,
             trust_env=False,
             timeout=httpx.Timeout(None, connect=CONNECT_S),
