@@ -102,6 +102,7 @@ class ItemError(PipelineError):
         retryable: whether the next run takes the item up by itself.
         http_status: of the last answer, `None` where none came.
         request_id: of the last answer, `None` where none came.
+        attempts: requests that were sent for the item before it failed.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class ItemError(PipelineError):
         self.retryable = retryable
         self.http_status = http_status
         self.request_id = request_id
+        self.attempts = 0
 
 
 class RowError(ItemError):

@@ -3,10 +3,11 @@
 The order of judgement (the reference's sections 5.2 to 5.4): error codes that no wait mends stop the run; then
 `x-should-retry`, where the server says so itself; then the status. A 429 without `retry-after` is a spending limit
 unless its body says otherwise. Never the text of a message: wording may change.
+A 404 is the model or the base URL, so it stops the run.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from pipeline.settings import SettingsRetry
 
-__all__ = ["Action", "AttemptFailedError", "Verdict", "judge", "parse_retry_after", "retrying"]
+__all__ = ["Action", "AttemptFailedError", "Verdict", "judge", "parse_retry_after", "retrying", "wait_s"]
 
 _SPEND_CODES = {"enforced_spend_limit_reached", "contract_spend_limit_reached", "organization_on_hold"}
 _STOP_TYPES = {"authentication_error", "billing_error", "permission_error"}
@@ -104,7 +105,7 @@ def judge(
 
 
 def _action(status: int, error_type: str, code: str | None, headers: Mapping[str, str], wait_s: float | None) -> Action:
-    if code in _SPEND_CODES or status in (401, 402, 403) or error_type in _STOP_TYPES:
+    if code in _SPEND_CODES or status in (401, 402, 403, 404) or error_type in _STOP_TYPES:
         return Action.STOP
     if status == 413 or code == "image_dimensions_too_large":
         return Action.SHRINK
@@ -135,22 +136,15 @@ def parse_retry_after(text: str | None, now: datetime) -> float | None:
 
 
 def retrying(
-    settings: SettingsRetry,
-    chance: random.Random,
-    *,
-    before: int = 0,
-    give_up: Callable[[], bool] = lambda: False,
+    settings: SettingsRetry, chance: random.Random, sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 ) -> AsyncRetrying:
     """The retry loop of one turn: only `AttemptFailedError` with a verdict to retry is tried again.
 
     Args:
         settings: attempts and the longest wait of our own.
         chance: randomness, for the jitter.
-        before: attempts of this turn that earlier runs made; they do not count against this run.
-        give_up: asked after every attempt; true while the run drains.
+        sleep: how to wait.
     """
-    del before
-    attempts = stop_after_attempt(settings.max_attempts)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -161,9 +155,9 @@ def retrying(
         retry=retry_if_exception(
             lambda error: isinstance(error, AttemptFailedError) and error.verdict.action is Action.RETRY
         ),
-        stop=lambda state: give_up() or attempts(state),
+        stop=stop_after_attempt(settings.max_attempts),
         wait=wait,
-        sleep=anyio.sleep,
+        sleep=sleep,
         reraise=True,
     )
 

@@ -110,6 +110,7 @@ class Pacer:
         self._queue = anyio.Lock()
         self._changed = anyio.Event()
         self._closed = False
+        self._closing = anyio.Event()
         self._binding = ""
         self._text_ratio = _TEXT_RATIO_START
         self._output_mean = float(_OUTPUT_START)
@@ -164,9 +165,16 @@ class Pacer:
         self._in_flight += 1
         return Permit(self, need, amounts)
 
+    async def sleep(self, seconds: float) -> None:
+        """Waits, or until no more permits are given."""
+        with anyio.move_on_after(seconds):
+            while not self._closed:
+                await self._closing.wait()
+
     def close(self) -> None:
         """Gives no more permits, and sends those that wait away."""
         self._closed = True
+        self._closing.set()
         self._wake()
 
     @property
@@ -208,7 +216,7 @@ class Pacer:
                 bucket.correct(permit.amounts.get(name, 0.0) - actual[name], now)
             self._breaker.answered()
             if latency_s is not None:
-                self._places.answered(latency_s, self._taken)
+                self._places.answered(latency_s, self._in_flight + 1)
         self._wake()
 
     def failed(self, *, limited_s: float | None, overloaded: bool) -> None:

@@ -18,17 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pyarrow as pa
+import pyarrow.parquet as pq
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.errors import OutputError
 from pipeline.records import Attempt, Item, Outcome
 from pipeline.store.journal import Journal, PaidTurn, Reservation, SettledAs, Standing, item_key
-from pipeline.store.parts import write_part
+from pipeline.store.parts import folder, write_part, write_whole
 from pipeline.store.rows import attempt_body, attempt_row, micros, outcome_row, to_table
 from pipeline.store.schema import Kind
 
 __all__ = ["DatasetSettings", "Ledger", "RunIdentity", "open_ledger"]
+
+KEPT_BYTES = 1_000_000
+ANSWER_COLUMNS = ("caption", "replies", "stop_reason", "model", "message_id", "request_id", "warnings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,28 @@ class Ledger:
                 journal.add_turn(item_key(attempt.item_id), self._run.fingerprint, paid)
 
         await self._written(work, rows=1)
+
+    async def keep_unreadable(self, name: str, raw: bytes) -> None:
+        """Keeps the bytes of an answer that cannot be read and may have been paid for, at most `KEPT_BYTES`."""
+        place = self._settings.output / "_state" / "unreadable"
+        safe = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)[:100]
+
+        def keep() -> None:
+            place.mkdir(exist_ok=True, mode=0o700)
+            write_whole(place / f"{safe}.body", raw[:KEPT_BYTES])
+
+        await to_thread.run_sync(keep)
+
+    async def answer_for(self, reuse: bytes) -> dict[str, Any] | None:
+        """The columns of the row that answered an identical request, `None` where there is none."""
+        found = await self.ask(lambda journal: journal.answer_place(reuse))
+        if found is None:
+            return None
+        row, part, item_id = found
+        if row is not None:
+            body: dict[str, Any] = row.body
+            return body
+        return await to_thread.run_sync(read_answer, self._settings.output, part, item_id, self._run.fingerprint)
 
     async def settle(self, outcome: Outcome, *, key: bytes | None = None, reuse: bytes | None = None) -> None:
         """Writes down what an item came to; durable when this returns.
@@ -269,6 +296,17 @@ async def open_ledger(journal: Journal, settings: DatasetSettings, run: RunIdent
                 if ledger.failure is None and ledger.has_written:
                     await ledger.publish()
                 ledger.close()
+
+
+def read_answer(output: Path, part: str, item_id: str, fingerprint: str) -> dict[str, Any] | None:
+    """One row of `results` out of its part, `None` where it is not there any more."""
+    wanted = [("item_id", "=", item_id), ("fingerprint", "=", fingerprint)]
+    try:
+        rows = pq.read_table(folder(output, Kind.RESULTS) / part, columns=list(ANSWER_COLUMNS), filters=wanted)
+    except (OSError, pa.ArrowException):
+        return None
+    found: list[dict[str, Any]] = rows.to_pylist()
+    return found[0] if found else None
 
 
 def publish_part(settings: DatasetSettings, reservation: Reservation, rows: Sequence[Any]) -> None:

@@ -1,0 +1,63 @@
+"""What a run has done so far: typed counters that views read and the summary ends with."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.records import Attempt, Mode, Outcome, Usage
+
+__all__ = ["Totals"]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counters of one run; each item is in exactly one of succeeded, reused, failed, skipped or still pending.
+
+    Attributes:
+        total: items of the manifest that were seen so far.
+        unmended: skipped items that failed in earlier runs and have not succeeded since.
+        sent: HTTP requests that were sent.
+        retried: of them, those that were not the first of their turn.
+        images: images of the items that were answered.
+    """
+
+    total: int = 0
+    succeeded: int = 0
+    reused: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unmended: int = 0
+    complete: bool = False
+    sent: int = 0
+    answered: int = 0
+    retried: int = 0
+    rate_limited: int = 0
+    images: int = 0
+    usage: Usage = Usage()
+    cost_usd: float = 0.0
+    failures_by_type: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def pending(self) -> int:
+        """Items that are neither settled now nor were before."""
+        return self.total - self.succeeded - self.reused - self.failed - self.skipped
+
+    def count_attempt(self, attempt: Attempt) -> None:
+        """An attempt has ended."""
+        self.sent += 1
+        self.retried += attempt.attempt > 1
+        self.rate_limited += attempt.http_status == 429
+        self.answered += attempt.answer is not None
+        if attempt.usage is not None:
+            self.usage += attempt.usage
+        self.cost_usd += attempt.cost_usd or 0.0
+
+    def count_outcome(self, outcome: Outcome) -> None:
+        """An item is settled."""
+        if outcome.error is not None:
+            self.failed += 1
+            self.failures_by_type[outcome.error.error_type] += 1
+        elif outcome.mode is Mode.REUSED:
+            self.reused += 1
+        else:
+            self.succeeded += 1
+            self.images += len(outcome.images)

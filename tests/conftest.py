@@ -1,0 +1,33 @@
+"""Fixtures for every test: the event loop's backend, and stand-ins on loopback that end with the test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.standin.faults import parse_fault
+from pipeline.standin.options import StandinOptions
+from pipeline.standin.server import StandinServer
+
+StartStandin = Callable[..., StandinServer]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Coroutine tests run on asyncio, as the program does."""
+    return "asyncio"
+
+
+@pytest.fixture
+def start_standin(tmp_path: Path) -> Iterator[StartStandin]:
+    """Starts stand-ins: `start_standin("429:first=2", latency_s=(0, 0))`; its log is `server.options.log`."""
+    with ExitStack() as stack:
+
+        def start(*faults: str, **options: Any) -> StandinServer:
+            log = options.pop("log", tmp_path / "standin" / f"log-{len(list(tmp_path.glob('standin/*')))}.jsonl")
+            chosen = StandinOptions(log=log, faults=tuple(parse_fault(fault) for fault in faults), **options)
+            return stack.enter_context(StandinServer(chosen))
+
+        yield start
