@@ -4,26 +4,26 @@
 is allowed; all of them are reported at once. Secrets never enter: the file holds the *name* of the key's variable.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pipeline.errors import ConfigError
-from pipeline.settings import Config, Endpoint, Example
+from pipeline.explaining import MASK, explained, found
+from pipeline.settings import Config
+from pipeline.urls import EMBEDDED, masked_url
 
-__all__ = ["EMBEDDED", "api_key", "effective", "load_config", "prompt_text"]
+__all__ = ["EMBEDDED", "api_key", "effective", "load_config", "prompt_text", "unbuilt"]
 
-EMBEDDED = "embedded"
 _PREFIX = "PIPELINE__"
-_MASK = "***"
-_SECRET_WORDS = ("key", "auth", "token", "secret", "cookie", "password", "credential", "signature")
+_OPEN_HEADERS = {"accept", "accept-language", "anthropic-beta", "anthropic-version", "user-agent"}
+"""Headers that are shown; the values of all others may be secrets."""
+_OBJECT_STORES = ("s3://", "gs://", "az://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,60 +46,61 @@ def load_config(
     Args:
         path: the TOML file.
         overrides: `SECTION.KEY=VALUE` texts, as given by `--set`; later ones win.
-        environ: where `PIPELINE__SECTION__KEY` is looked up.
+        environ: where `PIPELINE__SECTION__KEY` is looked up; an empty value is the empty text.
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or a key or value is wrong.
     """
-    merged = _read_toml(Path(path))
+    tree = _read_toml(Path(path))
     outside = [*_from_environment(environ), *(_from_set(text) for text in overrides)]
     for override in outside:
-        _put(merged, override, override.value)
-    try:
-        return Config.model_validate(merged)
-    except ValidationError as first:
-        if not _texts_back(merged, outside, first):
-            raise _explain(first, path) from None
-    try:
-        return Config.model_validate(merged)
-    except ValidationError as second:
-        raise _explain(second, path) from None
+        _put(tree, override, override.value)
+    for name, field in Config.model_fields.items():
+        if field.is_required():
+            tree.setdefault(name, {})  # so that what is missing is named key by key
+    latest = {override.path: override for override in outside}
+    result = _validated(tree)
+    if isinstance(result, ValidationError):
+        result = _texts_back(tree, latest, result)
+    if isinstance(result, ValidationError):
+        raise explained(result, path, {key: override.origin for key, override in latest.items()})
+    return result
 
 
 def effective(config: Config) -> dict[str, Any]:
-    """The configuration as plain values for printing and for `runs/*.json`: every default shown, secrets masked."""
-    plain: dict[str, Any] = config.model_dump(by_alias=True)
+    """The configuration as plain JSON values for printing and for `runs/*.json`: defaults shown, secrets masked."""
+    plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True)
     api = plain["api"]
-    api["base_url"] = _without_userinfo(api["base_url"])
-    api["headers"] = {
-        name: _MASK if any(word in name.lower() for word in _SECRET_WORDS) else value
-        for name, value in api["headers"].items()
-    }
-    for endpoint in api["endpoints"] or ():
-        endpoint["base_url"] = _without_userinfo(endpoint["base_url"])
+    api["headers"] = {name: value if name.lower() in _OPEN_HEADERS else MASK for name, value in api["headers"].items()}
+    for place in (api, *(api["endpoints"] or ())):
+        place["base_url"] = masked_url(place["base_url"])
+    places = [(plain["manifest"], "path"), (plain["manifest"], "root"), (plain["output"], "path")]
+    for section, key in [*places, *((example, "image") for example in plain["prompt"]["examples"] or ())]:
+        if "://" in (section[key] or ""):
+            section[key] = masked_url(section[key])
     return plain
 
 
 def api_key(config: Config, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The key to send, or `None` where the server needs none.
+    """The key to send, or `None` where the server needs none. The embedded endpoint never sees the real one.
 
     Raises:
         ConfigError: the variable that `api.api_key_env` names is not set.
     """
     if config.api.auth == "none":
         return None
-    name = config.api.api_key_env
-    key = environ.get(name, "").strip()
-    if key:
-        if not key.isascii() or not key.isprintable():
-            raise ConfigError(f"api.api_key_env: the key in ${name} holds characters that no header may carry")
-        return key
     if config.api.base_url == EMBEDDED:
         return "embedded-needs-no-key"
-    raise ConfigError(
-        f"api.api_key_env: the environment variable {name} is not set; export it, name another variable, "
-        'or set api.auth = "none" for a server that needs no key'
-    )
+    name = config.api.api_key_env
+    key = environ.get(name, "").strip()
+    if not key:
+        raise ConfigError(
+            f"api.api_key_env: the environment variable {name} is not set; export it, name another variable, "
+            'or set api.auth = "none" for a server that needs no key'
+        )
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError(f"api.api_key_env: the key in ${name} holds characters that no header may carry")
+    return key
 
 
 def prompt_text(config: Config) -> list[str]:
@@ -107,13 +108,61 @@ def prompt_text(config: Config) -> list[str]:
     return [config.prompt.user] if isinstance(config.prompt.user, str) else list(config.prompt.user)
 
 
+def unbuilt(config: Config) -> list[str]:
+    """Keys whose value asks for what this version does not have, a line each: refused, never silently ignored."""
+    api, prompt = config.api, config.prompt
+    chosen = [
+        ("manifest.changed", config.manifest.changed, "ignore"),
+        ("api.mode", api.mode, "messages"),
+        ("prompt.cache", prompt.cache, False),
+        ("images.transport", config.images.transport, "base64"),
+        ("output.format", config.output.format, "parquet"),
+    ]
+    lines = [
+        f"{key}: found {found(value)}; not built yet, allowed: {found(only)}"
+        for key, value, only in chosen
+        if value != only
+    ]
+    optional = [
+        ("api.endpoints", api.endpoints, "one server, in api.base_url"),
+        ("prompt.schema", prompt.json_schema, "none"),
+        ("prompt.examples", prompt.examples, "none"),
+        ("prompt.tools", prompt.tools, "none"),
+    ]
+    lines += [
+        f"{key}: found {_counted(value)}; not built yet, allowed: {only}"
+        for key, value, only in optional
+        if value is not None
+    ]
+    return lines + _object_stores(config)
+
+
+def _object_stores(config: Config) -> list[str]:
+    """Paths that lead to an object store."""
+    paths = [
+        ("manifest.path", config.manifest.path, "a file, a directory, a glob, or -"),
+        ("manifest.root", config.manifest.root or "", "a directory"),
+        ("output.path", config.output.path, "a directory"),
+    ]
+    return [
+        f"{key}: found {found(masked_url(value))}; object stores are not built yet, allowed: {only}"
+        for key, value, only in paths
+        if value.lower().startswith(_OBJECT_STORES)
+    ]
+
+
+def _counted(value: object) -> str:
+    return f"a list of {len(value)}" if isinstance(value, list) else found(value)
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file (working directory: {Path.cwd()})") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: the configuration cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: the configuration cannot be read: {reason}") from error
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -125,34 +174,57 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[_Override]:
-    found = []
+    overrides = []
     for name in sorted(environ):
         if not name.upper().startswith(_PREFIX):
             continue
         parts = tuple(part.lower() for part in name[len(_PREFIX) :].split("__"))
+        origin = f"environment variable {name}"
         if len(parts) < 2 or not all(parts):
-            raise ConfigError(f"environment variable {name}: allowed is {_PREFIX}SECTION__KEY")
-        found.append(_Override(f"environment variable {name}", parts, environ[name], _toml_value(environ[name])))
-    return found
+            raise ConfigError(f"{origin}: allowed is {_PREFIX}SECTION__KEY")
+        overrides.append(_override(origin, parts, environ[name]))
+    return overrides
 
 
 def _from_set(text: str) -> _Override:
     key, equals, value = text.partition("=")
-    parts = tuple(part.strip() for part in key.split("."))
-    if not equals or len(parts) < 2 or not all(parts):
-        raise ConfigError(f'--set "{text}": allowed is SECTION.KEY=VALUE, such as --set api.max_tokens=300')
-    return _Override(f"--set {key}", parts, value, _toml_value(value.strip()))
+    parts = _key_path(key) if equals else ()
+    if not parts:
+        raise ConfigError(f"--set {found(text)}: allowed is SECTION.KEY=VALUE, such as --set api.max_tokens=300")
+    return _override(f"--set {key.strip()}", parts, value)
+
+
+def _override(origin: str, path: tuple[str, ...], text: str) -> _Override:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{origin}: the value is not UTF-8") from None
+    return _Override(origin, path, text, _toml_value(text))
+
+
+def _key_path(text: str) -> tuple[str, ...]:
+    """The parts of a TOML key, quoted ones such as `models."llama3.2".input` included; empty where it is none."""
+    if "\n" in text:
+        return ()
+    try:
+        node: Any = tomllib.loads(f"{text} = 0")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return ()
+    parts = []
+    while isinstance(node, dict) and len(node) == 1:
+        ((part, node),) = node.items()
+        parts.append(part)
+    return tuple(parts) if len(parts) >= 2 and all(parts) and node == 0 else ()
 
 
 def _toml_value(text: str) -> Any:
     """The TOML meaning of a value, or the bare text: dates and times stay texts, no key takes them."""
-    if "\n" in text:
-        return text
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text.strip()}")
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):
         return text
-    return value if isinstance(value, bool | int | float | str | list | dict) else text
+    value = table.pop("value", None)
+    return text if table or not isinstance(value, bool | int | float | str | list | dict) else value
 
 
 def _put(tree: dict[str, Any], override: _Override, value: Any) -> None:
@@ -160,75 +232,35 @@ def _put(tree: dict[str, Any], override: _Override, value: Any) -> None:
     for depth, part in enumerate(override.path[:-1]):
         child = node.setdefault(part, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"{override.origin}: {'.'.join(override.path[: depth + 1])} is not a section")
+            raise ConfigError(f"{override.origin}: {'.'.join(override.path[: depth + 1])} is not a table")
         node = child
     node[override.path[-1]] = value
 
 
-def _texts_back(tree: dict[str, Any], outside: list[_Override], error: ValidationError) -> bool:
-    """Gives texts such as `--set api.model=7` back as texts where the key wants one; whether any was changed."""
-    wanted = {tuple(map(str, part["loc"])) for part in error.errors() if part["type"] == "string_type"}
-    changed = False
-    for override in outside:
-        if override.path in wanted and not isinstance(override.value, str):
-            _put(tree, override, override.text)
-            changed = True
-    return changed
-
-
-def _explain(error: ValidationError, path: str | Path) -> ConfigError:
-    lines = [_explain_one(part) for part in error.errors(include_url=False)]
-    lines = list(dict.fromkeys(lines))
-    head = f"{path}: {lines[0]}" if len(lines) == 1 else f"{path}: {len(lines)} problems\n  " + "\n  ".join(lines)
-    return ConfigError(head)
-
-
-def _explain_one(part: Mapping[str, Any]) -> str:
-    key = ".".join(str(step) for step in part["loc"])
-    if part["type"] == "missing":
-        return f"{key}: required, and not given"
-    if part["type"] == "extra_forbidden":
-        return _unknown_key(part["loc"])
-    message = part["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if part["type"] == "value_error" and not key:
-        return message
-    if not message.startswith(("allowed", "found")):
-        message = f"allowed: {message}"
-    if message.startswith("found"):
-        return f"{key}: {message}"
-    return f"{key}: found {_shown(part.get('input'))}; {message}"
-
-
-def _unknown_key(loc: tuple[Any, ...]) -> str:
-    allowed = sorted(_keys_at(loc[:-1]))
-    close = difflib.get_close_matches(str(loc[-1]), allowed, n=1)
-    hint = f'did you mean "{close[0]}"? ' if close else ""
-    kind = "section" if len(loc) == 1 else "key"
-    return f"{'.'.join(map(str, loc))}: unknown {kind}; {hint}allowed: {', '.join(allowed)}"
-
-
-def _keys_at(loc: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] = Config
-    for step in loc:
-        if step in ("endpoints", "examples"):
-            model = Endpoint if step == "endpoints" else Example
-        elif isinstance(step, str) and step in model.model_fields:
-            annotation = model.model_fields[step].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _shown(value: object) -> str:
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def _without_userinfo(url: str) -> str:
+def _validated(tree: dict[str, Any]) -> Config | ValidationError:
     try:
-        parts = urlsplit(url)
-        if "@" not in parts.netloc and not parts.query:
-            return url
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=_MASK if parts.query else ""))
-    except ValueError:
-        return _MASK
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        return error
+
+
+def _texts_back(
+    tree: dict[str, Any], latest: Mapping[tuple[str, ...], _Override], error: ValidationError
+) -> Config | ValidationError:
+    """Tries values such as `--set api.model=7` as texts where their TOML meaning does not fit; keeps what helps."""
+    given = [latest[place] for place in _places(error) if place in latest]
+    doubtful = [override for override in given if isinstance(override.value, bool | int | float)]
+    for override in doubtful:
+        _put(tree, override, override.text)
+    result = _validated(tree)
+    if not isinstance(result, ValidationError):
+        return result
+    wrong = _places(result)
+    for override in doubtful:
+        if override.path in wrong:
+            _put(tree, override, override.value)
+    return _validated(tree)
+
+
+def _places(error: ValidationError) -> set[tuple[str, ...]]:
+    return {tuple(map(str, part["loc"])) for part in error.errors(include_url=False)}

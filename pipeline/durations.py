@@ -4,24 +4,24 @@ import re
 
 __all__ = ["parse_duration"]
 
-_UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_SECONDS = re.compile(_NUMBER, re.ASCII)
+_PARTS = re.compile(r"\s*".join(rf"(?:{_NUMBER}\s*{unit})?" for unit in "dhms"), re.ASCII)
+_UNITS = (86_400.0, 3_600.0, 60.0, 1.0)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration such as `55m`, `1h30m` or `90`.
+    """Seconds of a duration such as `55m`, `1h30m` or `90`: each unit once, the largest first.
 
     Raises:
-        ValueError: the text is none; the message says what is allowed.
+        ValueError: the text is none, or not above zero; the message says what is allowed.
     """
-    compact = text.strip().lower().replace(" ", "")
-    try:
+    compact = text.strip().lower()
+    seconds = 0.0
+    if _SECONDS.fullmatch(compact):
         seconds = float(compact)
-    except ValueError:
-        if not compact or _PART.sub("", compact) != "":
-            seconds = -1.0
-        else:
-            seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact))
+    elif parts := _PARTS.fullmatch(compact):
+        seconds = sum(float(number or 0) * unit for number, unit in zip(parts.groups(), _UNITS, strict=True))
     if not 0 < seconds < float("inf"):
         raise ValueError(f'found "{text}"; allowed: a duration such as 55m, 1h30m, 90s or a number of seconds')
     return seconds

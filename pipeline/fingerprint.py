@@ -1,34 +1,24 @@
 """The fingerprint: a hash of what shapes the answers, and of nothing else.
 
 In it: model, `max_tokens`, sampling, stop sequences, thinking; the prompt's templates, system, prefill, examples,
-schema and how it is sent, tools; which images go with which turn and whether they are labelled; the images' bounds and
-quality. Not in it: endpoint, key, mode, transport, limits, retries, paths and `service_tier`: they change how an
-answer is come by, not what is asked. A default that is written out gives the same fingerprint as one that is not.
+schema and how it is sent, tools, what becomes of a truncated answer; which images go with which turn and whether they
+are labelled; the images' bounds and quality. Not in it: endpoint, key, mode, transport, limits, retries (those of the
+schema too), paths and `service_tier`: they change how an answer is come by, not what is asked. A default that is
+written out gives the same fingerprint as one that is not, and so does a key that has no effect without another.
 """
 
 import json
 from hashlib import sha256
 from typing import Any
 
+from pydantic import BaseModel
+
 from pipeline.settings import Config
 
 __all__ = ["fingerprint", "reuse_key"]
 
 _API = ("max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "thinking")
-_PROMPT = (
-    "system",
-    "user",
-    "turn_images",
-    "label_images",
-    "prefill",
-    "examples",
-    "json_schema",
-    "schema_via",
-    "schema_retries",
-    "on_truncated",
-    "tools",
-    "max_tool_turns",
-)
+_PROMPT = ("turn_images", "label_images", "examples", "json_schema", "on_truncated", "tools")
 _IMAGES = ("max_edge", "max_tokens", "quality")
 
 
@@ -39,18 +29,20 @@ def fingerprint(config: Config, model_id: str) -> str:
         config: the configuration.
         model_id: the model's full id, so that an alias and its model are one.
     """
+    prompt = config.prompt
     shape: dict[str, Any] = {
         "model": model_id,
         "api": {name: getattr(config.api, name) for name in _API},
-        "prompt": {name: getattr(config.prompt, name) for name in _PROMPT},
+        "prompt": {name: getattr(prompt, name) for name in _PROMPT},
+        "system": prompt.system or None,
+        "user": [prompt.user] if isinstance(prompt.user, str) else prompt.user,
+        "prefill": (prompt.prefill or "").rstrip() or None,
+        "schema_via": prompt.schema_via if prompt.json_schema is not None else None,
+        "max_tool_turns": prompt.max_tool_turns if prompt.tools is not None else None,
         "images": {name: getattr(config.images, name) for name in _IMAGES},
-        "image_column": config.manifest.image_column if config.prompt.turn_images is None else None,
+        "image_column": config.manifest.image_column if prompt.turn_images is None else None,
     }
-    if isinstance(config.prompt.user, str):
-        shape["prompt"]["user"] = [config.prompt.user]
-    if config.prompt.prefill is not None:
-        shape["prompt"]["prefill"] = config.prompt.prefill.rstrip() or None
-    text = json.dumps(shape, sort_keys=True, ensure_ascii=True, default=lambda value: value.model_dump())
+    text = json.dumps(shape, sort_keys=True, ensure_ascii=True, default=_plain)
     return sha256(text.encode()).hexdigest()[:16]
 
 
@@ -63,3 +55,9 @@ def reuse_key(mark: str, texts: tuple[str, ...], sent: tuple[tuple[str, ...], ..
         sent: the hashes of the bytes that are sent with each turn.
     """
     return sha256(json.dumps([mark, texts, sent]).encode("utf-8", "surrogatepass")).digest()
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    raise TypeError(f"{type(value).__name__} has no place in a fingerprint")

@@ -19,6 +19,7 @@ __all__ = [
     "ImageRecord",
     "ImageRef",
     "Item",
+    "Message",
     "Mode",
     "Outcome",
     "PreparedImage",
@@ -39,8 +40,8 @@ class ImageRef:
     """One image as the manifest names it.
 
     Attributes:
-        source: what stands in `images.source` and what the id is hashed from: the path or URL as written; for
-            inline bytes their name, else `"sha256:<hex>"`.
+        source: what stands in `images.source`: the path or URL as written; for inline bytes their name, else
+            `"sha256:<hex>"`. An id is hashed from it, from the bytes where they are inline.
         data: the bytes themselves, where the manifest carries them (`data:` URIs are decoded by the image
             stage, not here).
         column: the manifest's column that it stands in.
@@ -55,7 +56,7 @@ class Extras(Protocol):
     """The manifest's other columns of one row, in their original Arrow types, carried unread to the dataset."""
 
     def schema_ipc(self) -> bytes:
-        """The serialized Arrow schema; equal bytes for every row of one manifest."""
+        """The serialized Arrow schema; rows of one manifest may differ in it, as JSON lines do."""
 
     def row_ipc(self) -> bytes:
         """The row as one serialized Arrow record batch of length 1 under that schema."""

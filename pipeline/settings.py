@@ -5,11 +5,28 @@ the reference that users read, so it states the unit, the reason of the default 
 This module only states; `pipeline.config` reads files, the environment and the command line into it.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.durations import parse_duration
+from pipeline.urls import is_plain_http_abroad, masked_url
+from pipeline.values import (
+    Concurrency,
+    Duration,
+    EdgeOrModel,
+    Failures,
+    Headers,
+    HeaderValue,
+    JsonSchema,
+    JsonTable,
+    Name,
+    Rate,
+    ServiceUrl,
+    Texts,
+    TokensOrModel,
+    TurnImages,
+    VariableName,
+)
 
 __all__ = [
     "Config",
@@ -28,77 +45,6 @@ MAX_PIXELS = 178_956_970
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 
-def _rate(value: object) -> float | str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value in ("auto", "off") or (number and value > 0):  # type: ignore[operator]
-        return value  # type: ignore[return-value]
-    raise ValueError('allowed: a number above 0, "auto" or "off"')
-
-
-def _concurrency(value: object) -> int | str:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value  # type: ignore[return-value]
-    raise ValueError('allowed: a whole number of at least 1, or "auto"')
-
-
-def _failures(value: object) -> int | str:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, str) and value.endswith("%"):
-        try:
-            share = float(value[:-1])
-        except ValueError:
-            share = -1.0
-        if 0 <= share <= 100:
-            return value
-    raise ValueError('allowed: a whole number of at least 0, or a share such as "1%"')
-
-
-def _edge(value: object) -> int | str:
-    if value == "model" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value  # type: ignore[return-value]
-    raise ValueError('allowed: a whole number of at least 1, or "model"')
-
-
-def _texts(value: object) -> str | list[str]:
-    if isinstance(value, str):
-        if value.strip():
-            return value
-    elif isinstance(value, list) and value and all(isinstance(text, str) and text.strip() for text in value):
-        return value
-    raise ValueError("allowed: a text, or a list of texts, one a turn; none of them empty")
-
-
-def _turn_images(value: object) -> list[str | list[str]]:
-    def entry(part: object) -> bool:
-        return isinstance(part, str) or (isinstance(part, list) and all(isinstance(name, str) for name in part))
-
-    if isinstance(value, list) and value and all(entry(part) for part in value):
-        return value
-    raise ValueError('allowed: a list with one entry a turn: a column name, a list of them, or "" for none')
-
-
-def _schema(value: object) -> dict[str, Any] | str:
-    if isinstance(value, dict) or (isinstance(value, str) and value):
-        return value
-    raise ValueError("allowed: a JSON schema as an inline table, or the path of a JSON file")
-
-
-def _deadline(value: str) -> str:
-    parse_duration(value)
-    return value
-
-
-Rate = Annotated[float | str, PlainValidator(_rate)]
-Concurrency = Annotated[int | str, PlainValidator(_concurrency)]
-Failures = Annotated[int | str, PlainValidator(_failures)]
-EdgeOrModel = Annotated[int | str, PlainValidator(_edge)]
-Texts = Annotated[str | list[str], PlainValidator(_texts)]
-TurnImages = Annotated[list[str | list[str]], PlainValidator(_turn_images)]
-JsonSchema = Annotated[dict[str, Any] | str, PlainValidator(_schema)]
-Name = Annotated[str, Field(min_length=1)]
-
-
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_max_length=1_000_000)
 
@@ -115,39 +61,52 @@ class SettingsManifest(_Section):
     list_separator: Name = Field("|", description="between several images in one csv or tsv field")
     changed: Literal["ignore", "detect"] = Field("ignore", description="`detect` captions changed images anew")
     root: Name | None = Field(None, description="where relative image paths start; the manifest's directory")
-    allow_roots: list[str] = Field(default_factory=list, description="further folders that paths may lead into")
+    allow_roots: list[Name] = Field(default_factory=list, description="further folders that paths may lead into")
 
 
 class Endpoint(_Section):
     """One entry of `api.endpoints`."""
 
-    base_url: Name
-    api_key_env: Name = "ANTHROPIC_API_KEY"
+    base_url: ServiceUrl
+    api_key_env: VariableName = "ANTHROPIC_API_KEY"
     weight: float = Field(1.0, gt=0)
 
 
 class SettingsApi(_Section):
     """`[api]`: which server, which model, and how it is asked."""
 
-    base_url: Name = Field(DEFAULT_BASE_URL, description='a Messages API server, or `"embedded"`')
-    api_key_env: Name = Field("ANTHROPIC_API_KEY", description="the name of the variable that holds the key")
+    base_url: ServiceUrl = Field(DEFAULT_BASE_URL, description='a Messages API server, or `"embedded"`')
+    api_key_env: VariableName = Field("ANTHROPIC_API_KEY", description="the name of the variable that holds the key")
     auth: Literal["x-api-key", "bearer", "none"] = "x-api-key"
-    version: Name = Field("2023-06-01", description="the `anthropic-version` header")
+    version: HeaderValue = Field("2023-06-01", description="the `anthropic-version` header")
     allow_http: bool = Field(False, description="plain http to a host that is not loopback")
     model: Name
     max_tokens: int = Field(ge=1, description="the most output tokens of one answer, thinking included")
     temperature: float | None = Field(None, ge=0, le=1)
     top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=0)
-    stop_sequences: list[str] | None = None
+    stop_sequences: list[Name] | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
-    thinking: dict[str, Any] | None = Field(None, description="sent as it is; by default the cheapest the model has")
-    headers: dict[str, str] = Field(default_factory=dict, description="sent with every request, masked in prints")
+    thinking: JsonTable | None = Field(None, description="sent as it is; by default the cheapest the model has")
+    headers: Headers = Field(default_factory=dict, description="sent with every request, masked in prints")
     timeout_seconds: float = Field(600.0, gt=0, description="the total time of one attempt")
     mode: Literal["messages", "batches", "auto"] = "messages"
-    deadline: Annotated[str, AfterValidator(_deadline)] | None = Field(None, description='such as `"20h"`')
+    deadline: Duration | None = Field(None, description='such as `"20h"`')
     poll_seconds: float = Field(60.0, gt=0, description="at most this long between looks at a batch")
     endpoints: list[Endpoint] | None = None
+
+    @model_validator(mode="after")
+    def _in_the_clear(self) -> "SettingsApi":
+        """Plain http shows the key and the images to everyone on the way."""
+        places = [("api.base_url", self.base_url)]
+        places += [(f"api.endpoints.{at}.base_url", each.base_url) for at, each in enumerate(self.endpoints or ())]
+        for key, url in places:
+            if is_plain_http_abroad(url) and not self.allow_http:
+                raise ValueError(
+                    f'{key}: found "{masked_url(url)}"; allowed: https, or http to this machine; '
+                    "api.allow_http = true allows plain http to another host"
+                )
+        return self
 
 
 class Example(_Section):
@@ -181,10 +140,10 @@ class SettingsImages(_Section):
 
     transport: Literal["base64", "url", "file"] = "base64"
     max_edge: EdgeOrModel = Field(1568, description="px; the standard tier's bound, a third of the high tier's price")
-    max_tokens: EdgeOrModel = Field(1568, description="visual tokens an image may cost")
+    max_tokens: TokensOrModel = Field(1568, description="visual tokens an image may cost")
     quality: int = Field(85, ge=1, le=100, description="of JPEG and WebP re-encoding")
     max_bytes: int = Field(50_000_000, ge=1, description="of the original file")
-    max_pixels: int = Field(MAX_PIXELS, ge=1, description="refused above that before decoding; 3 bytes of memory each")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="refused above that before decoding; 4 to 8 bytes of memory each")
     allow_private_hosts: bool = Field(False, description="fetch from loopback and private addresses too")
 
 
@@ -238,8 +197,9 @@ class Config(_Section):
         turns = 1 if isinstance(self.prompt.user, str) else len(self.prompt.user)
         if self.prompt.turn_images is not None and len(self.prompt.turn_images) != turns:
             raise ValueError(
-                f"prompt.turn_images has {len(self.prompt.turn_images)} entries for {turns} turns in prompt.user"
+                f"prompt.turn_images: found {len(self.prompt.turn_images)} entries; allowed: one for each turn of "
+                f"prompt.user, which has {turns}"
             )
         if self.api.mode == "auto" and self.api.deadline is None:
-            raise ValueError('api.mode = "auto" needs api.deadline, such as "20h"')
+            raise ValueError('api.deadline: required with api.mode = "auto", and not given; allowed: such as "20h"')
         return self

@@ -8,8 +8,9 @@ __all__ = ["answers", "billed", "read_log"]
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Every line of a stand-in's log."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    """Every whole line of a stand-in's log, which may still be written to."""
+    whole = path.read_text("utf-8").rpartition("\n")[0] if path.exists() else ""
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def answers(path: Path) -> list[dict[str, Any]]:
