@@ -38,12 +38,19 @@ class Bounds:
     """The largest image that is sent.
 
     Attributes:
-        max_edge: px, of the longer side rounded up to whole patches.
-        max_tokens: visual tokens, that is patches.
+        max_edge: px, of the longer side rounded up to whole patches; at least one patch.
+        max_tokens: visual tokens, that is patches; at least one.
+
+    Raises:
+        ValueError: no image at all would fit.
     """
 
     max_edge: int
     max_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.max_edge < PATCH_PX or self.max_tokens < 1:
+            raise ValueError(f"no image fits {self.max_edge} px and {self.max_tokens} tokens")
 
 
 STANDARD = Bounds(1568, 1568)
@@ -80,10 +87,10 @@ def shrink(width: int, height: int, bounds: Bounds) -> tuple[int, int]:
 
 
 def tight_shrink(width: int, height: int, bounds: Bounds) -> tuple[int, int]:
-    """The size we shrink to: as `shrink`, then with no row or column of mostly empty patches.
+    """The size we shrink to: as `shrink`, then without a row or column of patches that are mostly empty.
 
-    Where a side ends less than a quarter into its last patch, both sides are scaled down until it ends on the patch
-    before. Never larger than `shrink`, never more tokens; at most `PATCH_PX / 4` px (2 %) smaller on a long side.
+    Where a side ends at most a quarter into its last patch, and ending on the patch before takes at most 2 % of it,
+    both sides are scaled down so far. Never larger than `shrink`, never more tokens; an image that fits is left alone.
     """
     wide, high = shrink(width, height, bounds)
     if (wide, high) == (width, height):
@@ -91,13 +98,9 @@ def tight_shrink(width: int, height: int, bounds: Bounds) -> tuple[int, int]:
     best = (wide, high)
     for side in (wide, high):
         over = side % PATCH_PX
-        if not 0 < over <= PATCH_PX // 4 or side <= PATCH_PX:
+        if not 0 < over <= PATCH_PX // 4 or over * 50 > side:
             continue
-        factor = side - over
-        candidate = (
-            max(1, min(wide, (wide * factor) // side)),
-            max(1, min(high, (high * factor) // side)),
-        )
+        candidate = (max(1, wide * (side - over) // side), max(1, high * (side - over) // side))
         if image_tokens(*candidate) < image_tokens(*best):
             best = candidate
     return best

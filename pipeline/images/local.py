@@ -1,113 +1,169 @@
 """Local files, inside the roots: opened first, judged after, so that nothing can change between the two.
 
-The file is opened without blocking (a FIFO with no writer would hang) and without becoming a terminal; then the opened
-file itself is asked what it is and where it lies (`/proc/self/fd`, else the resolved path compared by device and
-inode). Symbolic links are thereby followed to where they really lead, and refused where that is outside.
+Where the system has them, a path is first opened as a mere handle (`O_PATH`): that touches neither devices nor FIFOs,
+which would act or hang. The handle is asked what it is and where it lies (`/proc/self/fd`), and the very same file is
+then opened for reading through it. Elsewhere the path is opened without blocking, and compared by device and inode
+with where it resolves to. Symbolic links are thereby followed to where they really lead, and refused where that is
+outside.
 """
 
 import errno
+import fcntl
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline.errors import ErrorType, ImageError
 
-__all__ = ["path_of", "read_local"]
+__all__ = ["legible", "open_by_handle", "open_by_path", "path_of", "read_local"]
 
-_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_MISSING = {errno.ENOENT, errno.ENOTDIR}
-_MISSPELT = {errno.ENAMETOOLONG, errno.EINVAL}
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_HANDLE = getattr(os, "O_PATH", 0)
+_DESCRIPTORS = Path("/proc/self/fd")
+_LONGEST = 300
+
+Opener = Callable[[Path], tuple[int, Path]]
+
+
+def legible(source: str, longest: int = _LONGEST) -> str:
+    """A reference as messages show it: printable on one line, cut to a readable length."""
+    text = source if len(source) <= longest else f"{source[: longest - 3]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def path_of(source: str, root: Path) -> Path:
-    """The path that a manifest's reference means: relative ones start at `root`, `file://` URLs are local paths.
+    """The path that a manifest's reference means: relative ones start at `root`, `file:` URLs are local paths.
 
     Raises:
         ImageError: the reference cannot be a path.
     """
     text = source
-    if source.lower().startswith("file:"):
-        parts = urlsplit(source)
-        if parts.netloc not in ("", "localhost"):
-            raise ImageError(ErrorType.IMAGE_REFUSED, f"{_short(source)}: file URLs of another host are not read")
-        text = unquote(parts.path)
+    if source[:5].lower() == "file:":
+        try:
+            parts = urlsplit(source)
+            text = os.fsdecode(unquote_to_bytes(parts.path))
+        except ValueError:
+            raise ImageError(ErrorType.IMAGE_REFUSED, f"{legible(source)}: not a valid URL") from None
+        if parts.netloc.lower() not in ("", "localhost"):
+            raise ImageError(ErrorType.IMAGE_REFUSED, f"{legible(source)}: file URLs of another host are not read")
     if "\0" in text:
-        raise ImageError(ErrorType.IMAGE_MISSING, f"{_short(source)!r}: no path holds a NUL")
+        raise ImageError(ErrorType.IMAGE_MISSING, f"{legible(source)}: no path holds a NUL")
     return root / text
 
 
-def read_local(source: str, root: Path, allow_roots: Sequence[Path], max_bytes: int) -> bytes:
-    """The bytes of a regular file under `root` or one of `allow_roots` (both resolved).
+def read_local(
+    source: str, root: Path, allow_roots: Sequence[Path], max_bytes: int, opener: Opener | None = None
+) -> bytes:
+    """The bytes of a regular file under `root` or one of `allow_roots` (all resolved).
+
+    Args:
+        source: as the manifest has it.
+        root: where relative paths start.
+        allow_roots: further folders that paths may lead into.
+        max_bytes: of the file.
+        opener: how files are opened; by default the safest way that the system has.
 
     Raises:
         ImageError: `image_missing`; `image_refused` for what lies outside, is no regular file or may not be read;
             `image_too_large`, before reading; `image_corrupt` where the file changed while it was read.
     """
-    path = path_of(source, root)
-    name = _short(source)
-    try:
-        fd = os.open(path, _OPEN)
-    except (OSError, ValueError, UnicodeError) as error:
-        raise _cannot_open(name, error) from None
-    with os.fdopen(fd, "rb", buffering=0) as file:
+    path, name = path_of(source, root), legible(source)
+    with _opened(path, name, opener or _OPENER) as (fd, real):
+        if not any(real.is_relative_to(allowed) for allowed in (root, *allow_roots)):
+            raise ImageError(
+                ErrorType.IMAGE_REFUSED,
+                f"{name}: leads outside manifest.root; add its folder to manifest.allow_roots to allow it",
+            )
         before = os.fstat(fd)
-        _check_place(name, fd, path, (root, *allow_roots))
         if not stat.S_ISREG(before.st_mode):
             raise ImageError(ErrorType.IMAGE_REFUSED, f"{name}: a {_kind(before.st_mode)}, not a regular file")
         if before.st_size > max_bytes:
             raise ImageError(
                 ErrorType.IMAGE_TOO_LARGE, f"{name}: {before.st_size} bytes; images.max_bytes allows {max_bytes}"
             )
-        try:
-            raw = _read(file.fileno(), max_bytes)
-        except OSError as error:
-            raise ImageError(ErrorType.IMAGE_CORRUPT, f"{name}: {error.strerror}", retryable=True) from error
-        after = os.fstat(fd)
+        raw, after = _read(fd, name, before.st_size)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(raw) != before.st_size:
-        raise ImageError(ErrorType.IMAGE_CORRUPT, f"{name}: the file changed while it was read", retryable=True)
+        raise ImageError(ErrorType.IMAGE_CORRUPT, f"{name}: the file changed while it was read")
     return raw
 
 
-def _read(fd: int, max_bytes: int) -> bytes:
-    chunks, total = [], 0
-    while total <= max_bytes and (chunk := os.read(fd, 1 << 20)):
-        chunks.append(chunk)
-        total += len(chunk)
-    return b"".join(chunks)
-
-
-def _check_place(name: str, fd: int, path: Path, roots: Sequence[Path]) -> None:
+def open_by_handle(path: Path) -> tuple[int, Path]:
+    """A handle that reads nothing yet, and where the file lies; for systems with `O_PATH` and `/proc`."""
+    handle = os.open(path, _HANDLE | os.O_CLOEXEC)
     try:
-        real = Path(os.readlink(f"/proc/self/fd/{fd}"))
-    except OSError:
-        real = Path(os.path.realpath(path))
-        found, opened = os.stat(real), os.fstat(fd)
-        if (found.st_dev, found.st_ino) != (opened.st_dev, opened.st_ino):
-            raise ImageError(ErrorType.IMAGE_REFUSED, f"{name}: changed while it was opened") from None
-    if not any(real.is_relative_to(root) for root in roots):
-        raise ImageError(
-            ErrorType.IMAGE_REFUSED,
-            f"{name}: leads outside manifest.root; add its folder to manifest.allow_roots to allow it",
-        )
+        return handle, (_DESCRIPTORS / str(handle)).readlink()
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def open_by_path(path: Path) -> tuple[int, Path]:
+    """A descriptor, opened without blocking, and where the file lies; for every system."""
+    fd = os.open(path, _READ)
+    try:
+        real = path.resolve()
+        same = os.path.samestat(real.stat(), os.fstat(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+    if not same:
+        os.close(fd)
+        raise OSError(errno.ESTALE, "it changed while it was opened")
+    return fd, real
+
+
+_OPENER: Opener = open_by_handle if _HANDLE and _DESCRIPTORS.is_dir() else open_by_path
+
+
+@contextmanager
+def _opened(path: Path, name: str, opener: Opener) -> Iterator[tuple[int, Path]]:
+    try:
+        fd, real = opener(path)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop, as some releases of pathlib say it
+        raise _cannot_open(name, error) from None
+    try:
+        yield fd, real
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, name: str, size: int) -> tuple[bytes, os.stat_result]:
+    """The whole file and its state after reading; one byte more than `size` where it has grown."""
+    try:
+        is_handle = fcntl.fcntl(fd, fcntl.F_GETFL) & _HANDLE
+        reading = os.open(_DESCRIPTORS / str(fd), _READ) if is_handle else os.dup(fd)
+    except OSError as error:
+        raise _cannot_open(name, error) from None
+    with os.fdopen(reading, "rb", buffering=0) as file:
+        try:
+            chunks, left = [], size + 1
+            while left and (chunk := file.read(left)):
+                chunks.append(chunk)
+                left -= len(chunk)
+        except OSError as error:
+            text = f"{name}: cannot be read: {error.strerror}"
+            raise ImageError(ErrorType.IMAGE_CORRUPT, text, retryable=True) from error
+        return b"".join(chunks), os.fstat(reading)
 
 
 def _cannot_open(name: str, error: Exception) -> ImageError:
     code = getattr(error, "errno", None)
-    if code in _MISSING:
+    if code in (errno.ENOENT, errno.ENOTDIR):
         return ImageError(ErrorType.IMAGE_MISSING, f"{name}: no such file")
-    if code == errno.ELOOP:
+    if code == errno.ELOOP or isinstance(error, RuntimeError):
         return ImageError(ErrorType.IMAGE_REFUSED, f"{name}: a loop of symbolic links")
     if code in (errno.EACCES, errno.EPERM):
         return ImageError(ErrorType.IMAGE_REFUSED, f"{name}: no permission to read it")
-    if code in (errno.ENXIO, errno.ENODEV):
+    if code in (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
         return ImageError(ErrorType.IMAGE_REFUSED, f"{name}: a socket or device, not a regular file")
     if code in (errno.EMFILE, errno.ENFILE):
         return ImageError(ErrorType.IMAGE_MISSING, f"{name}: too many open files; raise ulimit -n", retryable=True)
-    if code in _MISSPELT or not isinstance(error, OSError):
+    if code in (errno.ENAMETOOLONG, errno.EINVAL) or not isinstance(error, OSError):
         return ImageError(ErrorType.IMAGE_MISSING, f"{name}: cannot be a path")
-    return ImageError(ErrorType.IMAGE_MISSING, f"{name}: {getattr(error, 'strerror', error)}", retryable=True)
+    return ImageError(ErrorType.IMAGE_MISSING, f"{name}: {error.strerror or error}", retryable=True)
 
 
 def _kind(mode: int) -> str:
@@ -119,7 +175,3 @@ def _kind(mode: int) -> str:
         (stat.S_ISBLK, "block device"),
     ]
     return next((word for test, word in kinds if test(mode)), "special file")
-
-
-def _short(source: str) -> str:
-    return source if len(source) <= 300 else f"{source[:297]}..."

@@ -5,9 +5,10 @@ byte. A file that already is all of that passes through untouched. Transparent p
 model sees no alpha, and white is what pages and viewers show behind it. Pictures from lossless files with few colours
 (text, line art) stay lossless PNG; everything else becomes JPEG.
 
-CPU-bound and thread-safe; Pillow releases the GIL while it decodes, resizes and encodes. Memory of one image in work:
-3 bytes a pixel of the scaled decode (at most four times the pixels that are sent, for JPEG) or 3 to 4 bytes a pixel
-of the original for other formats, so 700 MB at `images.max_pixels`.
+CPU-bound and thread-safe; Pillow releases the GIL while it decodes, resizes and encodes. A JPEG is decoded scaled, to
+at least the size that is sent and under four times its pixels where the scales 1/2, 1/4 and 1/8 reach; the other
+formats are decoded whole, 1 to 4 bytes a pixel (in Pillow RGB takes 4), and once more where transparency or depth has
+to go. So one image at `images.max_pixels` may take 1.4 GB, one of 24 megapixels 220 MB.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from io import BytesIO
 from PIL import Image
 
 from pipeline.errors import ErrorType, ImageError
-from pipeline.images.colour import to_srgb
+from pipeline.images.colour import flattened, to_srgb
 from pipeline.images.containers import is_clean
 from pipeline.images.geometry import (
     MAX_BASE64_BYTES,
@@ -25,7 +26,6 @@ from pipeline.images.geometry import (
     STANDARD,
     Bounds,
     base64_length,
-    fits,
     tight_shrink,
 )
 from pipeline.images.opening import ImageHeader, decoding, header_of, open_image
@@ -34,9 +34,13 @@ from pipeline.records import ImageRecord, PreparedImage
 __all__ = ["PrepareSettings", "prepare"]
 
 SMALL_EDGE_PX = 200
+_LEAST_EDGE_PX = 28
 _SENDABLE = ("JPEG", "PNG", "GIF", "WEBP")
 _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF", "WEBP")
-_FEW_COLOURS = 64
+_FALLBACK_QUALITIES = (70, 50)
+_SAMPLE_PX = 96
+_FEW_COLOURS = 256
+_MAIN_COLOURS = 16
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -83,50 +87,60 @@ def prepare(source: str, raw: bytes, settings: PrepareSettings) -> PreparedImage
         ImageError: `image_too_large`, `image_unsupported` or `image_corrupt`, naming the source.
     """
     with open_image(source, raw, max_bytes=settings.max_bytes, max_pixels=settings.max_pixels) as image:
-        header = header_of(source, image)
-        warnings = _warnings(header, settings)
+        header = header_of(source, image, raw)
         size = _target(header, settings)
-        if _passes(header, image, raw, settings):
-            with decoding(source):
+        warnings = _warnings(header, size)
+        with decoding(source):
+            if _passes(header, image, raw, settings):
                 _prove(image)
-            sent, media_type, size = raw, header.media_type, (header.width, header.height)
-            picture = None
-        else:
-            with decoding(source):
+                sent = _Encoded(raw, header.media_type, size)
+            else:
                 picture, more = _picture(image, header, size)
-            warnings = (*warnings, *more)
-            sent, media_type, size = _encode(source, picture, header, settings)
-        record = ImageRecord(
-            source=source,
-            sha256=sha256(raw).hexdigest(),
-            media_type=header.media_type,
-            width=header.width,
-            height=header.height,
-            bytes=len(raw),
-            sent_sha256=sha256(sent).hexdigest(),
-            sent_media_type=media_type,
-            sent_width=size[0],
-            sent_height=size[1],
-            sent_bytes=len(sent),
-            warnings=warnings,
-        )
-    thumbnail = _thumbnail(source, sent, settings.thumbnail_edge) if settings.thumbnail_edge else None
-    return PreparedImage(sent, record, thumbnail)
+                warnings = (*warnings, *more)
+                sent = _encode(source, picture, header, settings)
+    record = _record(source, raw, header, sent, warnings)
+    thumbnail = _thumbnail(source, sent.body, settings.thumbnail_edge) if settings.thumbnail_edge else None
+    return PreparedImage(sent.body, record, thumbnail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A file that can be sent: its bytes, media type, and (width, height) in px."""
+
+    body: bytes
+    media_type: str
+    size: tuple[int, int]
+
+
+def _record(source: str, raw: bytes, header: ImageHeader, sent: _Encoded, warnings: tuple[str, ...]) -> ImageRecord:
+    return ImageRecord(
+        source=source,
+        sha256=sha256(raw).hexdigest(),
+        media_type=header.media_type,
+        width=header.width,
+        height=header.height,
+        bytes=len(raw),
+        sent_sha256=sha256(sent.body).hexdigest(),
+        sent_media_type=sent.media_type,
+        sent_width=sent.size[0],
+        sent_height=sent.size[1],
+        sent_bytes=len(sent.body),
+        warnings=warnings,
+    )
 
 
 def _target(header: ImageHeader, settings: PrepareSettings) -> tuple[int, int]:
-    longest = replace(settings.bounds, max_edge=min(settings.bounds.max_edge, settings.max_side_px))
-    return tight_shrink(header.width, header.height, longest)
+    bounds = replace(settings.bounds, max_edge=min(settings.bounds.max_edge, settings.max_side_px))
+    return tight_shrink(header.width, header.height, bounds)
 
 
-def _warnings(header: ImageHeader, settings: PrepareSettings) -> tuple[str, ...]:
+def _warnings(header: ImageHeader, size: tuple[int, int]) -> tuple[str, ...]:
     found = []
     if min(header.width, header.height) < SMALL_EDGE_PX:
         found.append("small_edge")
-    wide, _ = _target(header, settings)
-    if header.width > 4 * wide:
+    if max(header.width, header.height) > 4 * max(size):
         found.append("shrunk_over_4x")
-    if header.frames > 1:
+    if header.several:
         found.append("multipage" if header.format == "TIFF" else "animated")
     return tuple(found)
 
@@ -136,11 +150,10 @@ def _passes(header: ImageHeader, image: Image.Image, raw: bytes, settings: Prepa
     return (
         header.format in _SENDABLE
         and header.orientation == 1
-        and header.frames == 1
+        and not header.several
         and image.mode in ("RGB", "L", "P", "1")
         and "transparency" not in image.info
-        and max(header.width, header.height) <= settings.max_side_px
-        and fits(header.width, header.height, settings.bounds)
+        and _target(header, settings) == image.size
         and base64_length(len(raw)) <= settings.max_base64_bytes
         and is_clean(header.format, raw)
     )
@@ -153,54 +166,53 @@ def _prove(image: Image.Image) -> None:
 
 
 def _picture(image: Image.Image, header: ImageHeader, size: tuple[int, int]) -> tuple[Image.Image, tuple[str, ...]]:
-    """The pixels to send: scaled decode, shrunk before anything dearer, turned upright, in sRGB."""
-    turned = header.orientation in (5, 6, 7, 8)
-    stored = (size[1], size[0]) if turned else size
-    if header.format == "JPEG" and image.mode in ("RGB", "L", "CMYK"):
-        image.draft(image.mode, stored)
+    """The pixels to send: scaled decode, shrunk before anything dearer, in sRGB, turned upright."""
+    stored = size[::-1] if header.orientation in (5, 6, 7, 8) else size
+    image.draft(None, stored)  # JPEG alone heeds it
     image.load()
-    picture, warnings = to_srgb(image)
+    picture, warnings = flattened(image)
     if picture.size != stored:
         picture = picture.resize(stored, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    picture, more = to_srgb(picture, image.info.get("icc_profile"))
     if header.orientation in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[header.orientation])
-    return picture, warnings
+    return picture, (*warnings, *more)
 
 
-def _encode(
-    source: str, picture: Image.Image, header: ImageHeader, settings: PrepareSettings
-) -> tuple[bytes, str, tuple[int, int]]:
-    """Encoded bytes under the limit, their media type and size; quality gives way first, then size."""
-    with decoding(source):
-        if header.format in _LOSSLESS and _is_drawn(picture):
-            lossless = _saved(picture, "PNG", optimize=True)
-            if base64_length(len(lossless)) <= settings.max_base64_bytes:
-                return lossless, "image/png", picture.size
-        while True:
-            for quality in (settings.quality, 70, 50):
-                if quality > settings.quality:
-                    continue
-                lossy = _saved(picture, "JPEG", quality=quality)
-                if base64_length(len(lossy)) <= settings.max_base64_bytes:
-                    return lossy, "image/jpeg", picture.size
-            if max(picture.size) < PATCH_STOP_PX:
-                raise ImageError(ErrorType.IMAGE_TOO_LARGE, f"{source}: cannot be encoded small enough to send")
-            picture = picture.resize((max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)))
+def _encode(source: str, picture: Image.Image, header: ImageHeader, settings: PrepareSettings) -> _Encoded:
+    """The picture as a file under the limit; quality gives way first, then size.
 
-
-PATCH_STOP_PX = 28
+    Raises:
+        ImageError: `image_too_large`, where a thumbnail would still be too many bytes.
+    """
+    if header.format in _LOSSLESS and _is_drawn(picture):
+        lossless = _saved(picture, "PNG")
+        if base64_length(len(lossless)) <= settings.max_base64_bytes:
+            return _Encoded(lossless, "image/png", picture.size)
+    qualities = (settings.quality, *(lower for lower in _FALLBACK_QUALITIES if lower < settings.quality))
+    while True:
+        for quality in qualities:
+            lossy = _saved(picture, "JPEG", quality=quality)
+            if base64_length(len(lossy)) <= settings.max_base64_bytes:
+                return _Encoded(lossy, "image/jpeg", picture.size)
+        if max(picture.size) < _LEAST_EDGE_PX:
+            raise ImageError(ErrorType.IMAGE_TOO_LARGE, f"{source}: cannot be encoded small enough to send")
+        picture = picture.resize((max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)))
 
 
 def _is_drawn(picture: Image.Image) -> bool:
-    """Whether a coarse sample shows the few colours of text and line art."""
-    sample = picture.resize((96, 96), Image.Resampling.NEAREST)
+    """Whether a coarse sample shows text or line art: few colours, most of them from a handful."""
+    sample = picture.resize((_SAMPLE_PX, _SAMPLE_PX), Image.Resampling.NEAREST)
     colours = sample.getcolors(_FEW_COLOURS)
-    return colours is not None
+    if colours is None:
+        return False
+    counts = sorted((count for count, _ in colours), reverse=True)
+    return 2 * sum(counts[:_MAIN_COLOURS]) >= _SAMPLE_PX * _SAMPLE_PX
 
 
 def _saved(picture: Image.Image, name: str, **options: int | bool) -> bytes:
     sink = BytesIO()
-    picture.info = {}
+    picture.info = {}  # Pillow writes comments, profiles and resolution from there
     picture.save(sink, name, **options)
     return sink.getvalue()
 

@@ -1,12 +1,13 @@
 """Where the bytes of an image come from: one `read` for every spelling of a reference.
 
-A reference is inline bytes, a `data:` URI, an http(s) URL, a `file:` URL or a path. Reading local files happens in
-worker threads, fetching on the event loop; both return whole files, at most `max_bytes` long.
+A reference is inline bytes, a `data:` URI, an http(s) URL, a `file:` URL or a path. Local files are read and `data:`
+URIs decoded in worker threads, URLs fetched on the event loop; all return whole files, at most `max_bytes` long.
 """
 
 import base64
 import binascii
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +18,14 @@ from anyio import CapacityLimiter, to_thread
 
 from pipeline.errors import ErrorType, ImageError
 from pipeline.images.fetch import Fetcher, FetchSettings, shown
-from pipeline.images.local import read_local
+from pipeline.images.local import legible, read_local
 from pipeline.records import ImageRef
+from pipeline.urls import masked_url
 
 __all__ = ["ImageSource", "SourceSettings", "source_name"]
 
-_NOT_BUILT = ("s3:", "gs:", "az:")
+_OBJECT_STORES = ("s3", "gs", "az")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")
 _READERS = 8
 
 
@@ -38,17 +41,21 @@ class SourceSettings:
 
     root: Path
     allow_roots: tuple[Path, ...] = ()
-    fetch: FetchSettings = FetchSettings()
+    fetch: FetchSettings = field(default_factory=FetchSettings)
 
 
 def source_name(ref: ImageRef) -> str:
-    """What an image is called in the dataset and in messages: never a long `data:` URI, never a URL's query."""
-    lower = ref.source[:8].lower()
-    if lower.startswith("data:"):
-        return ref.source if len(ref.source) <= 64 else f"{ref.source[:48]}..."
-    if lower.startswith(("http:", "https:")):
-        return shown(ref.source)
-    return ref.source
+    """What an image is called in the dataset and in messages: never a long `data:` URI, never a URL's query.
+
+    Half a surrogate pair, as a file name that is not UTF-8 has it, is written out: no Parquet file can hold it.
+    """
+    scheme = _scheme(ref.source)
+    name = ref.source
+    if scheme in ("http", "https"):
+        name = shown(ref.source, longest=65_536)
+    elif scheme == "data" and len(name) > 64:
+        name = f"{name[:48]}..."
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 class ImageSource:
@@ -80,14 +87,19 @@ class ImageSource:
         """
         if ref.data is not None:
             return self._capped(source_name(ref), ref.data)
-        scheme = ref.source[:8].lower()
-        if scheme.startswith("data:"):
-            return self._data_uri(ref)
-        if scheme.startswith(("http:", "https:")):
+        scheme = _scheme(ref.source)
+        if scheme in ("http", "https"):
             return await self._fetcher.fetch(ref.source)
-        if scheme.startswith(_NOT_BUILT):
-            raise ImageError(ErrorType.IMAGE_REFUSED, f"{ref.source[:200]}: object stores are not read by this version")
-        read = partial(read_local, ref.source, self._root, self._allow_roots, self._max_bytes)
+        if scheme == "data":
+            read = partial(self._data_uri, ref)
+        elif scheme in _OBJECT_STORES:
+            text = f"{legible(masked_url(ref.source))}: object stores are not read by this version"
+            raise ImageError(ErrorType.IMAGE_REFUSED, text)
+        elif scheme not in ("", "file"):
+            text = f"{legible(masked_url(ref.source))}: {scheme}: URLs are not read; allowed: http, https, file, data"
+            raise ImageError(ErrorType.IMAGE_REFUSED, text)
+        else:
+            read = partial(read_local, ref.source, self._root, self._allow_roots, self._max_bytes)
         return await to_thread.run_sync(read, limiter=self._readers)
 
     def _capped(self, name: str, raw: bytes) -> bytes:
@@ -98,16 +110,25 @@ class ImageSource:
         return raw
 
     def _data_uri(self, ref: ImageRef) -> bytes:
-        name = source_name(ref)
+        name = legible(source_name(ref))
         head, comma, payload = ref.source.partition(",")
         if not comma:
             raise ImageError(ErrorType.IMAGE_CORRUPT, f"{name}: a data: URI without a comma")
-        if len(payload) > self._max_bytes * 3:
+        if len(payload) > self._max_bytes * 3:  # each byte may be written as %XX
             raise ImageError(ErrorType.IMAGE_TOO_LARGE, f"{name}: longer than images.max_bytes allows")
-        raw = unquote_to_bytes(payload)
-        if head.lower().endswith(";base64"):
-            try:
+        try:
+            raw = unquote_to_bytes(payload)
+            if head.rstrip().lower().endswith(";base64"):
                 raw = base64.b64decode(b"".join(raw.split()), validate=True)
-            except (binascii.Error, ValueError):
-                raise ImageError(ErrorType.IMAGE_CORRUPT, f"{name}: not valid base64") from None
+        except (binascii.Error, ValueError):
+            raise ImageError(ErrorType.IMAGE_CORRUPT, f"{name}: its data is not valid base64 or text") from None
         return self._capped(name, raw)
+
+
+def _scheme(source: str) -> str:
+    """The scheme of a URL in lower case; empty for a path, which may hold a colon as well."""
+    found = _SCHEME.match(source)
+    if found is None:
+        return ""
+    scheme = found[1].lower()
+    return scheme if found[2] or scheme in ("data", "file", "http", "https") else ""

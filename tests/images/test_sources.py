@@ -1,0 +1,133 @@
+"""Sources: every spelling of a reference, and what each is called."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from support.pictures import encoded, quadrants
+from support.web import Web, reply
+
+from pipeline.errors import ErrorType, ImageError
+from pipeline.images.fetch import FetchSettings
+from pipeline.images.sources import ImageSource, SourceSettings, source_name
+from pipeline.records import ImageRef
+
+pytestmark = pytest.mark.anyio
+
+PICTURE = encoded(quadrants(), "PNG")
+BASE64 = base64.b64encode(PICTURE).decode()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> SourceSettings:
+    """A root with one picture, and room for it but not for much more."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.png").write_bytes(PICTURE)
+    (tmp_path / "secret.png").write_bytes(b"outside")
+    return SourceSettings(root, fetch=FetchSettings(max_bytes=2000, attempts=1, allow_private_hosts=True))
+
+
+async def failure(settings: SourceSettings, ref: ImageRef) -> ImageError:
+    """The error that reading ends with."""
+    async with ImageSource(settings) as source:
+        with pytest.raises(ImageError) as caught:
+            await source.read(ref)
+    return caught.value
+
+
+async def test_one_picture_from_everywhere_is_the_same(settings: SourceSettings) -> None:
+    """A path, a file URL, a web URL, a data URI in three spellings, and bytes give the same file."""
+    spaced = "\n".join(BASE64[at : at + 60] for at in range(0, len(BASE64), 60))
+    percent = "".join(f"%{byte:02X}" for byte in PICTURE)
+    with Web({"/a.png": reply(PICTURE)}) as web:
+        references = [
+            "a.png",
+            str(settings.root / "a.png"),
+            (settings.root / "a.png").as_uri(),
+            f"{web.url}/a.png",
+            f"HTTP://127.0.0.1:{web.port}/a.png",
+            f"data:image/png;base64,{BASE64}",
+            f"DATA:image/png;charset=x;BASE64,{spaced}",
+            f"data:image/png,{percent}",
+        ]
+        async with ImageSource(settings) as source:
+            for reference in references:
+                assert await source.read(ImageRef(reference)) == PICTURE
+            assert await source.read(ImageRef("whatever/it/is/called.png", PICTURE)) == PICTURE
+
+
+async def test_the_roots_hold_for_links_to_the_root_itself(settings: SourceSettings, tmp_path: Path) -> None:
+    """A root that is named by a link is the folder it leads to; beside it nothing is read, unless it is allowed."""
+    (tmp_path / "link").symlink_to(settings.root)
+    linked = SourceSettings(tmp_path / "link", (), settings.fetch)
+    async with ImageSource(linked) as source:
+        assert await source.read(ImageRef("a.png")) == PICTURE
+    assert (await failure(linked, ImageRef("../secret.png"))).error_type == ErrorType.IMAGE_REFUSED
+    async with ImageSource(SourceSettings(tmp_path / "link", (tmp_path,), settings.fetch)) as source:
+        assert await source.read(ImageRef(str(tmp_path / "secret.png"))) == b"outside"
+
+
+@pytest.mark.parametrize("kind", ["path", "web", "base64", "percent", "bytes"])
+async def test_the_limit_holds_for_every_source(settings: SourceSettings, kind: str) -> None:
+    """A file above `images.max_bytes` is too large wherever it comes from."""
+    large = b"x" * 2001
+    (settings.root / "large.png").write_bytes(large)
+    with Web({"/large.png": reply(large)}) as web:
+        refs = {
+            "path": ImageRef("large.png"),
+            "web": ImageRef(f"{web.url}/large.png"),
+            "base64": ImageRef(f"data:;base64,{base64.b64encode(large).decode()}"),
+            "percent": ImageRef(f"data:,{'%78' * 2001}"),
+            "bytes": ImageRef("large.png", large),
+        }
+        error = await failure(settings, refs[kind])
+    assert error.error_type == ErrorType.IMAGE_TOO_LARGE
+    assert "images.max_bytes" in str(error)
+
+
+@pytest.mark.parametrize(
+    "uri", ["data:image/png;base64", "data:;base64,AAA", "data:;base64,A*==", "data:;base64,é===", "data:,\udc80"]
+)
+async def test_a_damaged_data_uri_is_corrupt(settings: SourceSettings, uri: str) -> None:
+    """What does not decode costs its row, and the message stays printable."""
+    error = await failure(settings, ImageRef(uri))
+    assert error.error_type == ErrorType.IMAGE_CORRUPT
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a.png", "GS://bucket/a.png", "ftp://host/a.png?sig=canary", "gopher://x"])
+async def test_what_is_not_read_is_refused_by_name(settings: SourceSettings, url: str) -> None:
+    """Object stores and other protocols are refused as such, not reported as missing files."""
+    error = await failure(settings, ImageRef(url))
+    assert error.error_type == ErrorType.IMAGE_REFUSED
+    assert url.partition("?")[0] in str(error)
+    assert "canary" not in str(error)
+
+
+async def test_a_colon_in_a_file_name_is_no_scheme(settings: SourceSettings) -> None:
+    """Names such as `2024:01.png` and `s3:a.png` are paths."""
+    for name in ("2024:01.png", "s3:a.png", "note:b.png"):
+        (settings.root / name).write_bytes(PICTURE)
+        async with ImageSource(settings) as source:
+            assert await source.read(ImageRef(name)) == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("photos/a b.jpg", "photos/a b.jpg"),
+        ("https://user:pw@host/a%20b.jpg?X-Amz-Signature=1#f", "https://host/a%20b.jpg"),
+        ("data:image/png;base64,AAAA", "data:image/png;base64,AAAA"),
+        ("data:image/png;base64," + "A" * 100, "data:image/png;base64," + "A" * 26 + "..."),
+        ("a\udcff.jpg", "a\\udcff.jpg"),
+    ],
+)
+def test_what_an_image_is_called(source: str, name: str) -> None:
+    """Paths as written, URLs without what may be secret, data URIs cut, nothing that Parquet cannot hold."""
+    assert source_name(ImageRef(source)) == name
+
+
+def test_a_long_url_keeps_its_path_in_the_dataset() -> None:
+    """The name in the dataset is not cut: it must lead back to the picture."""
+    assert source_name(ImageRef("https://host/" + "a" * 1000)) == "https://host/" + "a" * 1000
