@@ -6,11 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["ArrowExtras", "infer_extras"]
+from pipeline.manifest.storable import storable, stored_type
+
+__all__ = ["ArrowExtras", "infer_extras", "text_extras"]
 
 
 class ArrowExtras:
-    """One row of a record batch; serialised only when it is asked for."""
+    """One row of a record batch whose types can be stored; serialised only when it is asked for."""
 
     __slots__ = ("_batch", "_row")
 
@@ -18,44 +20,65 @@ class ArrowExtras:
         self._batch = batch
         self._row = row
 
+    @classmethod
+    def of(cls, batch: pa.RecordBatch, names: Sequence[str]) -> list["ArrowExtras | None"]:
+        """The extras of each row: these columns; `None` for all where there are none."""
+        if not names:
+            return [None] * batch.num_rows
+        table = storable(batch.select(names))
+        return [cls(table, row) for row in range(batch.num_rows)]
+
     def schema_ipc(self) -> bytes:
         """The serialized schema, without the file's metadata."""
-        return bytes(self._batch.schema.remove_metadata().serialize())
+        return bytes(self._batch.schema.serialize())
 
     def row_ipc(self) -> bytes:
         """The row as a record batch of length 1; its size is the row's, not the batch's."""
-        row = self._batch.take([self._row]) if self._batch.num_rows > 1 else self._batch
-        return bytes(row.replace_schema_metadata(None).serialize())
+        return bytes(self._batch.take([self._row]).serialize())
+
+
+def text_extras(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> pa.RecordBatch:
+    """The columns of csv rows: all text."""
+    arrays = [pa.array([row[name] for row in rows], pa.string()) for name in names]
+    return pa.RecordBatch.from_arrays(arrays, names=list(names))
 
 
 def infer_extras(rows: Sequence[Mapping[str, Any]], names: Sequence[str], known: pa.Schema | None) -> pa.RecordBatch:
-    """The columns of JSON rows as Arrow, of the types known from earlier rows where these fit.
+    """The columns of JSON rows as Arrow, in types that go on from those of earlier rows.
 
-    A column whose values have no common type becomes their JSON text, so that no value is lost to a type.
+    A type only ever widens: null to anything, integers to doubles, structs to more fields. A column that has no common
+    type, within these rows or with earlier ones, is JSON text from there on, so that no value is lost to a type.
     """
     arrays, fields = [], []
     for name in names:
         values = [row.get(name) for row in rows]
-        array = _typed(values, known.field(name).type if known is not None and name in known.names else None)
+        array = _typed(values, known.field(name).type if known is not None and name in known.names else pa.null())
         arrays.append(array)
         fields.append(pa.field(name, array.type))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _typed(values: list[Any], known: pa.DataType | None) -> pa.Array:
-    for wanted in (known, None):
-        if wanted is None or not pa.types.is_null(wanted):
-            try:
-                array = pa.array(values, wanted)
-            except (pa.ArrowException, OverflowError, UnicodeError, TypeError):
-                continue
-            if wanted is not None or not _loses(values, array.type):
-                return array
-    texts = [None if value is None else value if isinstance(value, str) else json.dumps(value) for value in values]
+def _typed(values: list[Any], known: pa.DataType) -> pa.Array:
+    try:
+        array = pa.array(values)
+        if array.type != known:
+            array = pa.array(values, _wider(known, array.type))
+    except (pa.ArrowException, OverflowError, UnicodeError):
+        return _texts(values)
+    return array if stored_type(array.type) == array.type and not _mixes_booleans(values) else _texts(values)
+
+
+def _wider(known: pa.DataType, found: pa.DataType) -> pa.DataType:
+    schemas = [pa.schema([("", known)]), pa.schema([("", found)])]
+    return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+
+
+def _mixes_booleans(values: list[Any]) -> bool:
+    """Arrow takes `true` for 1.0 among floats."""
+    kinds = {type(value) for value in values}
+    return bool in kinds and float in kinds
+
+
+def _texts(values: list[Any]) -> pa.Array:
+    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
     return pa.array([text and text.encode("utf-8", "backslashreplace").decode() for text in texts], pa.string())
-
-
-def _loses(values: list[Any], inferred: pa.DataType) -> bool:
-    """Whether inference mixed booleans or texts with numbers."""
-    kinds = {type(value) for value in values if value is not None}
-    return pa.types.is_null(inferred) is False and len(kinds) > 1 and kinds != {int, float}

@@ -2,21 +2,27 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b, sha256
+from uuid import UUID
 
 from pipeline.errors import ErrorType, RowError
 from pipeline.records import ImageRef
 
-__all__ = ["checked_id", "hashed_id", "raw_id", "refs_digest", "sample_rank"]
+__all__ = ["checked_id", "hashed_id", "in_shard", "raw_id", "refs_digest", "sample_rank"]
 
 MAX_ID_BYTES = 65_536
 
 
 def hashed_id(images: Sequence[ImageRef]) -> str:
-    """The id of a row without one: 16 hex digits of the SHA-256 of its image references as written.
+    """The id of a row without one: 16 hex digits of the SHA-256 of its image references as written, joined by newlines.
 
-    Several references are joined by newlines; inline bytes stand for themselves by their own SHA-256.
+    A cell that holds bytes is written in bytes: they are hashed, not the name beside them, since exports of other
+    tools name every image alike.
     """
-    return raw_id("\n".join(ref.source for ref in images).encode("utf-8", "surrogatepass"))
+    digest = sha256()
+    for index, ref in enumerate(images):
+        written = ref.source.encode("utf-8", "surrogatepass") if ref.data is None else ref.data
+        digest.update(b"\n" + written if index else written)
+    return digest.hexdigest()[:16]
 
 
 def raw_id(raw: bytes) -> str:
@@ -36,18 +42,29 @@ def refs_digest(images: Sequence[ImageRef]) -> bytes:
 
 def sample_rank(item_id: str) -> int:
     """A stable 64-bit number that orders items as if at random."""
-    return int.from_bytes(
-        blake2b(item_id.encode("utf-8", "surrogatepass"), digest_size=8, key=b"sample").digest(), "big"
-    )
+    return _number(item_id, b"sample")
+
+
+def in_shard(item_id: str, index: int, of: int) -> bool:
+    """Whether an item belongs to shard `index` of `of`, counted from 1; independent of its `sample_rank`.
+
+    Every item is in exactly one of the shards, on every machine and in every run.
+
+    Raises:
+        ValueError: there is no such shard.
+    """
+    if not 1 <= index <= of:
+        raise ValueError(f"shard {index}/{of}; allowed: 1/{of} to {of}/{of}, of at least 1")
+    return _number(item_id, b"shard") % of == index - 1
 
 
 def checked_id(value: object, place: str) -> str:
     """The text of an id.
 
     Raises:
-        RowError: empty, no text or whole number, longer than 64 KiB, or with characters that no file can hold.
+        RowError: empty, no text, whole number or UUID, longer than 64 KiB, or with characters that no file can hold.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
         return str(value)
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
@@ -62,3 +79,8 @@ def checked_id(value: object, place: str) -> str:
     if len(encoded) > MAX_ID_BYTES:
         raise RowError(ErrorType.INVALID_REQUEST, f"{place}: the id is {len(encoded)} bytes; allowed: {MAX_ID_BYTES}")
     return value
+
+
+def _number(item_id: str, purpose: bytes) -> int:
+    digest = blake2b(item_id.encode("utf-8", "surrogatepass"), digest_size=8, key=purpose)
+    return int.from_bytes(digest.digest(), "big")

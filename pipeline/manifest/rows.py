@@ -38,7 +38,7 @@ class RowReader:
 
     Args:
         settings: which columns mean what.
-        columns: the manifest's columns.
+        columns: the manifest's columns, as far as they are known; a row of jsonl may bring an id that others lack.
     """
 
     def __init__(self, settings: RowSettings, columns: Sequence[str]) -> None:
@@ -50,29 +50,35 @@ class RowReader:
         problem: ItemError | None = None
         images: tuple[ImageRef, ...] = ()
         item_id = ""
-        if self._has_id:
+        if self._has_id or self._settings.id_column in row:
             try:
                 item_id = checked_id(row.get(self._settings.id_column), place)
             except ItemError as error:
                 problem = error
         try:
-            images = tuple(ref for name in self._settings.image_columns for ref in self._images(row, name, place))
+            images = self._images(row, place)
         except ItemError as error:
             problem = problem or error
         if not item_id:
             item_id = hashed_id(images) if images else raw_id(_canonical(row))
         return Item(item_id, images, row, extras, place, problem)
 
-    def _images(self, row: Mapping[str, Any], name: str, place: str) -> list[ImageRef]:
-        value = row.get(name)
-        if isinstance(value, str) and self._settings.list_separator:
-            value = [part for part in value.split(self._settings.list_separator) if part] or None
-        if value is None or value in ("", []):
-            if len(self._settings.image_columns) > 1:
-                return []
-            raise RowError(ErrorType.IMAGE_MISSING, f'{place}: column "{name}" names no image')
-        values = value if isinstance(value, list) else [value]
-        return [_ref(one, name, place) for one in values]
+    def _images(self, row: Mapping[str, Any], place: str) -> tuple[ImageRef, ...]:
+        """With several columns some may be empty, but not all of them."""
+        names = self._settings.image_columns
+        images = tuple(_ref(value, name, place) for name in names for value in self._values(row.get(name)))
+        if names and not images:
+            columns = ", ".join(f'"{name}"' for name in names)
+            raise RowError(ErrorType.IMAGE_MISSING, f"{place}: column {columns} names no image")
+        return images
+
+    def _values(self, cell: object) -> list[object]:
+        if isinstance(cell, str):
+            separator = self._settings.list_separator
+            return [part for part in (cell.split(separator) if separator else [cell]) if part]
+        if isinstance(cell, list):
+            return cell
+        return [] if cell is None or _is_empty_struct(cell) else [cell]
 
 
 def _ref(value: object, name: str, place: str) -> ImageRef:
@@ -80,18 +86,29 @@ def _ref(value: object, name: str, place: str) -> ImageRef:
         return ImageRef(value, column=name)
     if isinstance(value, bytes):
         return ImageRef(f"sha256:{sha256(value).hexdigest()}", value, name)
-    if isinstance(value, Mapping) and ("bytes" in value or "path" in value):
+    if isinstance(value, Mapping):
         path, raw = value.get("path"), value.get("bytes")
+        source = path if isinstance(path, str) else ""
         if isinstance(raw, bytes):
-            source = path if isinstance(path, str) and path else f"sha256:{sha256(raw).hexdigest()}"
-            return ImageRef(source, raw, name)
-        if isinstance(path, str) and path:
-            return ImageRef(path, column=name)
+            return ImageRef(source or f"sha256:{sha256(raw).hexdigest()}", raw, name)
+        if source and raw is None:
+            return ImageRef(source, column=name)
     raise RowError(
         ErrorType.IMAGE_MISSING,
-        f'{place}: column "{name}" holds {type(value).__name__}; allowed: a path, URL, bytes, '
+        f'{place}: column "{name}" holds {_kind(value)}; allowed: a path, URL, bytes, '
         "a struct of bytes and path, or a list of these",
     )
+
+
+def _is_empty_struct(cell: object) -> bool:
+    return isinstance(cell, Mapping) and "path" in cell and not any(cell.get(name) for name in ("bytes", "path"))
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Mapping) and isinstance(value.get("bytes"), str):
+        return "a struct whose bytes are text"
+    names = {dict: "a struct without bytes or path", str: "an empty text", type(None): "null"}
+    return names.get(type(value), type(value).__name__)
 
 
 def _canonical(row: Mapping[str, Any]) -> bytes:

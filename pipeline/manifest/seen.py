@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.errors import ErrorType, RowError
+from pipeline.errors import ErrorType, OutputError, RowError
 from pipeline.manifest.identity import refs_digest
 from pipeline.records import Item
 
@@ -26,18 +26,26 @@ class SeenItems:
     Attributes:
         duplicates: rows dropped, since the same id with the same images has passed.
         places: where the first of them stand.
+
+    Raises:
+        OutputError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".seen-")
-        os.close(handle)
-        self._db = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
-        self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;")
-        self._db.execute("CREATE TABLE seen (item BLOB PRIMARY KEY, images BLOB, place TEXT) WITHOUT ROWID")
-        Path(name).unlink()
-        self._db.execute("BEGIN")
         self.duplicates = 0
         self.places: list[str] = []
+        try:
+            handle, name = tempfile.mkstemp(dir=folder, prefix=".seen-")
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+        os.close(handle)
+        try:
+            self._db = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
+            self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;")
+            self._db.execute("CREATE TABLE seen (item BLOB PRIMARY KEY, images BLOB, place BLOB) WITHOUT ROWID")
+        finally:
+            Path(name).unlink()
+        self._db.execute("BEGIN")
 
     def __enter__(self) -> Self:
         """Nothing to do."""
@@ -50,23 +58,33 @@ class SeenItems:
         self._db.close()
 
     def passing(self, batch: list[tuple[bytes, Item]]) -> list[tuple[bytes, Item]]:
-        """The batch, keyed, without what has passed before; the same id with other images becomes a problem."""
+        """The batch, keyed, without what has passed before; the same id with other images becomes a problem, once.
+
+        Raises:
+            OutputError: there is no room for the database, or its disk fails.
+        """
         kept = []
-        for key, item in batch:
-            digest = refs_digest(item.images)
-            try:
-                self._db.execute("INSERT INTO seen VALUES (?, ?, ?)", (key, digest, item.place))
-            except sqlite3.IntegrityError:
-                images, place = self._db.execute("SELECT images, place FROM seen WHERE item=?", (key,)).fetchone()
-                if images == digest:
-                    self.duplicates += 1
-                    if len(self.places) < _NAMED_PLACES:
-                        self.places.append(item.place)
+        try:
+            for key, item in batch:
+                digest = refs_digest(item.images)
+                if self._is_new(key, digest, item.place):
+                    kept.append((key, item))
                     continue
-                kept.append((key, _other_images(item, place)))
-            else:
-                kept.append((key, item))
+                images, place = self._db.execute("SELECT images, place FROM seen WHERE item=?", (key,)).fetchone()
+                if images != digest and self._is_new(key + digest, digest, item.place):
+                    kept.append((key, _other_images(item, place.decode("utf-8", "replace"))))
+                    continue
+                self.duplicates += 1
+                if len(self.places) < _NAMED_PLACES:
+                    self.places.append(item.place)
+        except sqlite3.OperationalError as error:
+            raise OutputError(f"the list of ids that have passed cannot be kept: {error}") from error
         return kept
+
+    def _is_new(self, key: bytes, digest: bytes, place: str) -> bool:
+        # OR IGNORE: without a rollback journal, a statement that fails on its constraint may leave damage behind.
+        row = (key, digest, place.encode("utf-8", "surrogatepass"))
+        return self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", row).rowcount == 1
 
 
 def _other_images(item: Item, first: str) -> Item:

@@ -1,56 +1,70 @@
-"""Text manifests, row by row with their line numbers: csv, tsv, jsonl, and one image a line.
+"""Text manifests, row by row with their line numbers: jsonl, and one image a line; csv builds on the same lines.
 
-Lines are read with a cap, so that a file without line ends costs no memory; a line over the cap, or one that is not
-UTF-8, costs itself. What damages the whole file (UTF-16, a quote that is never closed) raises `ManifestError`.
+Lines are read with a cap, so that a file without line ends costs no memory; a line over a cap, or one that is not
+UTF-8, costs itself. Only what damages the whole file (UTF-16, a read error) raises `ManifestError`.
 """
 
-import csv
 import json
 from collections.abc import Iterator
 from io import BufferedIOBase
+from itertools import chain
 from typing import Any
 
 from pipeline.errors import ManifestError
 
-__all__ = ["BadRow", "Lines", "csv_rows", "jsonl_rows", "txt_rows"]
+__all__ = ["BadRow", "Lines", "decoded", "jsonl_rows", "txt_rows"]
 
-MAX_LINE_BYTES = 64 * 1024 * 1024
-MAX_QUOTED_LINES = 10_000
+MAX_LINE_BYTES = 32 * 1024 * 1024
+"""Room for an inline image of 24 MB as base64; a csv reader needs about eight times as much while it parses."""
+MAX_DEPTH = 64
+"""Nested lists and objects in one JSON row."""
+MAX_MARKS = {b",": 3_000_000, b"[": 500_000, b"{": 500_000}
+"""At most so many of these in one line: parsed values need up to 100 times the memory of their text."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class BadRow:
-    """A row that cannot be read: its line, its bytes (the first kilobyte) and the reason."""
+    """A row that cannot be read: the line it starts on, its bytes, and the reason."""
 
     __slots__ = ("line", "raw", "reason")
 
     def __init__(self, line: int, raw: bytes, reason: str) -> None:
-        self.line, self.raw, self.reason = line, raw[:1024], reason
+        self.line, self.raw, self.reason = line, raw, reason
 
 
 class Lines:
-    """The lines of a stream, numbered from 1.
+    """The lines of a stream with their numbers from 1; one iteration, no way back.
+
+    Attributes:
+        name: what messages call the stream.
+        consumed: bytes read so far.
+        ended: whether the last line has been read.
 
     Raises:
-        ManifestError: the stream is UTF-16.
+        ManifestError: the stream is UTF-16, or cannot be read further.
     """
 
     def __init__(self, stream: BufferedIOBase, name: str) -> None:
         self._stream = stream
         self.name = name
-        self.number = 0
+        self.consumed = 0
+        self.ended = False
 
-    def __iter__(self) -> Iterator[bytes]:
-        while line := self._stream.readline(MAX_LINE_BYTES + 1):
-            self.number += 1
-            if self.number == 1:
-                line = self._without_mark(line)
-            if len(line) > MAX_LINE_BYTES:
-                self._skip_rest()
-            yield line
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        number = 0
+        try:
+            while line := self._stream.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                self.consumed += len(line)
+                yield number, self._without_mark(line) if number == 1 else line
+                if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+                    self._skip_rest()
+            self.ended = True
+        except OSError as error:
+            raise ManifestError(f"{self.name}:{number + 1}: cannot be read: {error.strerror}") from error
 
     def _without_mark(self, line: bytes) -> bytes:
-        if line.startswith(_UTF16):
+        if line.startswith(_UTF16) or b"\0" in line[:2]:
             raise ManifestError(f"{self.name}:1: UTF-16; allowed is UTF-8: save or convert the manifest as UTF-8")
         return line.removeprefix(b"\xef\xbb\xbf")
 
@@ -59,93 +73,66 @@ class Lines:
             pass
 
 
-def _readable(line: bytes) -> str | None:
-    """Why a line cannot be read, or `None`."""
+def decoded(line: bytes) -> tuple[str, str | None]:
+    """The text of a line, and why it cannot be used, or `None`; the text keeps its quotes where it can."""
     if len(line) > MAX_LINE_BYTES:
-        return f"longer than {MAX_LINE_BYTES} bytes"
-    if b"\0" in line:
-        return "holds a NUL character"
-    return None
-
-
-def csv_rows(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str] | BadRow]]:
-    """Rows of a csv or tsv file, the header among them, each with the line it starts on.
-
-    Raises:
-        ManifestError: a quoted field is opened and never closed.
-    """
-    state = {"start": 1, "fault": None, "raw": b"", "count": 0}
-
-    def feed() -> Iterator[str]:
-        for line in lines:
-            state["count"] = int(state["count"] or 0) + 1
-            fault = _readable(line)
-            text = ""
-            if fault is None:
-                try:
-                    text = line.decode()
-                except UnicodeDecodeError as error:
-                    fault = f"not UTF-8 at byte {error.start + 1} of the line"
-            if fault is not None:
-                state["fault"], text = fault, "\n"
-            state["raw"] = line
-            yield text
-
-    csv.field_size_limit(MAX_LINE_BYTES)
-    reader = csv.reader(feed(), delimiter=delimiter, strict=True)
-    while True:
-        start = lines.number + 1
-        state["fault"], state["count"] = None, 0
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if "unexpected end of data" in str(error):
-                raise ManifestError(f"{lines.name}:{start}: a quoted field is opened here and never closed") from None
-            yield start, BadRow(start, bytes(state["raw"] or b""), f"not valid csv: {error}")
-            continue
-        if state["fault"] is not None:
-            yield start, BadRow(start, bytes(state["raw"] or b""), str(state["fault"]))
-        elif row:
-            yield start, row
+        return "", f"longer than {MAX_LINE_BYTES} bytes"
+    for mark, most in MAX_MARKS.items():
+        if len(line) > most and line.count(mark) > most:
+            return "", f'more than {most} times "{mark.decode()}"'
+    try:
+        text, fault = line.decode(), None
+    except UnicodeDecodeError as error:
+        text, fault = line.decode(errors="replace"), f"not UTF-8 at byte {error.start + 1} of the line"
+    if "\0" in text:
+        return text.replace("\0", ""), fault or "holds a NUL character"
+    return text, fault
 
 
 def jsonl_rows(lines: Lines) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """Objects of a jsonl file, each with its line; blank lines are passed over."""
-    for line in lines:
-        number = lines.number
-        if not line.strip():
+    for number, line in lines:
+        if line.isspace():
             continue
-        fault = _readable(line)
-        if fault is not None:
-            yield number, BadRow(number, line, fault)
-            continue
-        try:
-            value = json.loads(line, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-            yield number, BadRow(number, line, f"not valid JSON: {reason}")
-            continue
-        if isinstance(value, dict):
-            yield number, value
-        else:
-            yield number, BadRow(number, line, f"a JSON {type(value).__name__}; allowed: an object")
+        text, fault = decoded(line)
+        value: Any = None
+        if fault is None:
+            value, fault = _parsed(text)
+        yield number, (value if fault is None else BadRow(number, line, fault))
 
 
 def txt_rows(lines: Lines) -> Iterator[tuple[int, str | BadRow]]:
     """Image references, one a line; blank lines are passed over."""
-    for line in lines:
-        number = lines.number
-        bare = line.rstrip(b"\r\n")
-        if not bare.strip():
+    for number, line in lines:
+        if line.isspace():
             continue
-        fault = _readable(bare)
-        try:
-            text = bare.decode() if fault is None else ""
-        except UnicodeDecodeError as error:
-            fault = f"not UTF-8 at byte {error.start + 1} of the line"
-        yield number, (BadRow(number, line, fault) if fault else text)
+        text, fault = decoded(line)
+        yield number, (text.rstrip("\r\n") if fault is None else BadRow(number, line, fault))
+
+
+def _parsed(text: str) -> tuple[Any, str | None]:
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        return None, f"not valid JSON: {error}"
+    except RecursionError:
+        return None, f"nested deeper than {MAX_DEPTH} levels"
+    if not isinstance(value, dict):
+        kind = "null" if value is None else type(value).__name__
+        return None, f"a JSON {kind}; allowed: an object"
+    if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
+        return None, f"nested deeper than {MAX_DEPTH} levels"
+    return value, None
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = chain.from_iterable(each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for each in inner if isinstance(each, list | dict)]
+        if not level:
+            return False
+    return True
 
 
 def _no_constant(text: str) -> None:
