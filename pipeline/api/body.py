@@ -13,13 +13,15 @@ _AS_GIVEN = ("temperature", "top_p", "top_k", "stop_sequences", "service_tier", 
 
 
 def body_settings(config: Config, model: Model, *, max_tokens: int | None = None) -> dict[str, Any]:
-    """Everything of the body beside `messages`.
+    """Everything of the body beside `messages`; `max_tokens` in the place of `api.max_tokens` where given.
+
+    The cap is never above what the model can answer.
 
     Sampling parameters are sent only where the configuration has them, so that every API version takes the body.
     Where thinking is on by default it is kept off or low, unless `api.thinking` says otherwise: thinking counts as
     output and would eat a caption's `max_tokens`.
     """
-    cap = max_tokens or config.api.max_tokens
+    cap = config.api.max_tokens if max_tokens is None else max_tokens
     if model.max_output_tokens is not None:
         cap = min(cap, model.max_output_tokens)
     settings: dict[str, Any] = {"model": config.api.model, "max_tokens": cap}
@@ -29,6 +31,6 @@ def body_settings(config: Config, model: Model, *, max_tokens: int | None = None
             settings[name] = value
     if config.api.thinking is None:
         settings.update(model.quiet)
-    if config.prompt.system:
+    if config.prompt.system and config.prompt.system.strip():
         settings["system"] = config.prompt.system
     return settings

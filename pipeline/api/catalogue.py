@@ -25,12 +25,17 @@ BATCH_FACTOR = Fraction(1, 2)
 """Batches cost half, on every kind of token."""
 _WRITE_5M = Fraction(5, 4)
 _WRITE_1H = Fraction(2)
+_OURS = ("id", "known")
 
 
 class Model(BaseModel):
-    """One model. Prices are US dollars per million tokens, `None` where they are not known."""
+    """One model. Prices are US dollars per million tokens, `None` where they are not known.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    `quiet` is sent where `api.thinking` is not set: the cheapest thinking that is fit for captions. `known` says
+    whether the shipped table or the configuration has it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     id: str
     aliases: list[str] = Field(default_factory=list)
@@ -46,6 +51,7 @@ class Model(BaseModel):
     quiet: dict[str, Any] = Field(default_factory=dict)
     always_thinks: bool = False
     sampling: bool = False
+    temperature_with_top_p: bool = True
     prefill: bool = False
     effort: bool = True
     forced_tools: bool = True
@@ -114,11 +120,15 @@ def cost_usd(model: Model, usage: Usage, *, batch: bool = False) -> float | None
 
 
 def worst_cost_usd(model: Model, input_tokens: int, max_tokens: int) -> float | None:
-    """The most that a request can cost: all its input written to the cache for an hour, the answer at its cap."""
+    """The most that a request can cost: all its input at the dearest of its rates, the answer at its cap.
+
+    The dearest is usually a cache write for an hour; a read is where the configuration says so.
+    """
     if not model.priced:
         return None
-    usage = Usage(0, max_tokens, input_tokens, 0, input_tokens)
-    return float(_cost(model, usage))
+    written = Usage(0, max_tokens, input_tokens, 0, input_tokens)
+    read = Usage(0, max_tokens, 0, input_tokens)
+    return float(max(_cost(model, written), _cost(model, read)))
 
 
 def _cost(model: Model, usage: Usage) -> Fraction:
@@ -148,12 +158,13 @@ def _shipped() -> dict[str, dict[str, Any]]:
 
 
 def _model(name: str, entry: Mapping[str, Any]) -> Model:
+    unknown = [key for key in entry if key not in Model.model_fields or key in _OURS]
+    if unknown:
+        allowed = ", ".join(key for key in Model.model_fields if key not in _OURS)
+        raise ConfigError(f"models.{name}.{unknown[0]}: unknown key; allowed: {allowed}")
     try:
         return Model.model_validate({**entry, "id": name})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(step) for step in first["loc"])
-        if first["type"] == "extra_forbidden":
-            allowed = ", ".join(field for field in Model.model_fields if field not in ("id", "known"))
-            raise ConfigError(f"models.{name}.{key}: unknown key; allowed: {allowed}") from None
         raise ConfigError(f"models.{name}.{key}: found {first['input']!r}; {first['msg'].lower()}") from None

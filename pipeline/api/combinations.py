@@ -12,7 +12,7 @@ _THINKING_ROOM = 1024
 
 
 def refusals(config: Config, model: Model) -> list[str]:
-    """Combinations that the service answers with 400, each naming the key and the remedy."""
+    """Combinations that the service answers with 400, or that we cannot keep, each naming the key and the remedy."""
     api, prompt = config.api, config.prompt
     found = []
     sampling = [name for name in ("temperature", "top_p", "top_k") if getattr(api, name) is not None]
@@ -20,12 +20,17 @@ def refusals(config: Config, model: Model) -> list[str]:
         found.append(f"api.{sampling[0]}: {model.id} takes no sampling parameters; leave it out")
     elif sampling and api.version >= "2026-10-21":
         found.append(f"api.{sampling[0]}: version {api.version} has no sampling parameters; use version 2023-06-01")
-    if "haiku-4-5" in model.id and api.temperature is not None and api.top_p is not None:
+    if not model.temperature_with_top_p and api.temperature is not None and api.top_p is not None:
         found.append(f"api.top_p: {model.id} takes temperature or top_p, not both")
     if prompt.prefill and prompt.prefill.strip() and not model.prefill:
         found.append(f"prompt.prefill: {model.id} takes no prefill; say in the prompt how the answer begins")
     if prompt.prefill and prompt.json_schema is not None:
         found.append("prompt.prefill: cannot be combined with prompt.schema")
+    if config.limits.budget_usd is not None and not model.priced:
+        found.append(
+            f"limits.budget_usd: the price of {model.id} is not known, so no budget can be kept; "
+            f'give models."{model.id}".input and .output, or leave the budget out'
+        )
     if model.max_output_tokens is not None and api.max_tokens > model.max_output_tokens:
         found.append(f"api.max_tokens: found {api.max_tokens}; {model.id} allows at most {model.max_output_tokens}")
     if prompt.json_schema is not None and prompt.schema_via == "tool" and not model.forced_tools:
@@ -40,7 +45,7 @@ def remarks(config: Config, model: Model, today: date) -> list[str]:
         found.append(f'api.model: "{model.id}" is not in the catalogue; it is sent as it is')
     if not model.priced:
         found.append(
-            f"models.{model.id}.input and .output: the price is not known, so costs are 0; give it to see them"
+            f'models."{model.id}".input and .output: the price is not known, so costs are 0; give it to see them'
         )
     if model.retires_on is not None and model.retires_on - today <= _NEAR:
         verb = "retires" if model.retires_on >= today else "was to retire"
@@ -48,19 +53,26 @@ def remarks(config: Config, model: Model, today: date) -> list[str]:
         found.append(f"api.model: {model.id} {verb} on {model.retires_on}{instead}")
     if model.always_thinks and config.api.max_tokens < _THINKING_ROOM:
         found.append(
-            f"api.max_tokens: {model.id} always thinks, and thinking counts: {config.api.max_tokens} may leave no text; "
-            f"{_THINKING_ROOM} or more is safer"
+            f"api.max_tokens: {model.id} always thinks, and thinking counts: {config.api.max_tokens} may leave no "
+            f"text; {_THINKING_ROOM} or more is safer"
         )
     return found
 
 
 def _thinking(config: Config, model: Model) -> list[str]:
-    wanted = (config.api.thinking or {}).get("type")
-    if wanted is None or model.thinking is None:
+    if config.api.thinking is None:
         return []
-    if wanted not in model.thinking:
+    wanted = config.api.thinking.get("type")
+    if not isinstance(wanted, str):
+        return ['api.thinking: has no type; allowed: such as { type = "disabled" }']
+    if model.thinking is not None and wanted not in model.thinking:
         return [f'api.thinking: {model.id} does not take type "{wanted}"; allowed: {", ".join(model.thinking)}']
-    budget = (config.api.thinking or {}).get("budget_tokens")
+    found = []
+    budget = config.api.thinking.get("budget_tokens")
     if wanted == "enabled" and (not isinstance(budget, int) or not 1024 <= budget < config.api.max_tokens):
-        return ["api.thinking: type enabled needs budget_tokens of at least 1024 and below api.max_tokens"]
-    return []
+        found.append("api.thinking: type enabled needs budget_tokens of at least 1024 and below api.max_tokens")
+    if wanted != "disabled" and config.prompt.prefill and config.prompt.prefill.strip():
+        found.append("prompt.prefill: cannot be combined with thinking; leave out one of them")
+    if wanted == "enabled" and config.prompt.json_schema is not None and config.prompt.schema_via == "tool":
+        found.append('prompt.schema_via: a forced tool cannot be combined with thinking; use "output"')
+    return found

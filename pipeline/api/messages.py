@@ -3,6 +3,7 @@
 A request's JSON is assembled around the encoded images: text is serialised, each image is base64'd once and joined in
 as it is, so that the cost of a body is the cost of its base64. Answers are read defensively: the wire is open-ended,
 so unknown fields, blocks and stop reasons are kept and flagged; only what cannot be read at all is an error.
+Lone surrogates, which JSON allows and UTF-8 does not, become U+FFFD in both directions.
 """
 
 import json
@@ -34,6 +35,7 @@ _STATUS_TYPES = {
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    408: "timeout_error",
     409: "conflict_error",
     413: "request_too_large",
     429: "rate_limit_error",
@@ -50,7 +52,7 @@ class BodyWriter:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._head = json.dumps(settings, ensure_ascii=False).encode()[:-1] + b', "messages": ['
+        self._head = _json(settings)[:-1] + b', "messages": ['
         self._static_chars = sum(len(text) for text in _texts(settings))
 
     def body(self, turns: Sequence[Message]) -> bytes:
@@ -76,18 +78,22 @@ class BodyWriter:
 
 def _message(turn: Message) -> list[bytes]:
     if len(turn.parts) == 1 and isinstance(turn.parts[0], str):
-        return [json.dumps({"role": turn.role, "content": turn.parts[0]}, ensure_ascii=False).encode()]
+        return [_json({"role": turn.role, "content": turn.parts[0]})]
     pieces = [f'{{"role": "{turn.role}", "content": ['.encode()]
     for index, part in enumerate(turn.parts):
         pieces.append(b", " if index else b"")
         if isinstance(part, str):
-            pieces.append(json.dumps({"type": "text", "text": part}, ensure_ascii=False).encode())
+            pieces.append(_json({"type": "text", "text": part}))
         else:
             kind = part.record.sent_media_type
             head = f'{{"type": "image", "source": {{"type": "base64", "media_type": "{kind}", "data": "'
             pieces += [head.encode(), b2a_base64(part.body, newline=False), b'"}}']
     pieces.append(b"]}")
     return pieces
+
+
+def _json(value: object) -> bytes:
+    return _clean(json.dumps(value, ensure_ascii=False)).encode()
 
 
 def _texts(value: object) -> list[str]:
@@ -107,7 +113,9 @@ class Answer:
         usage: billed tokens; zeros where the answer had no usage (flagged `no_usage`).
         refusal: category and explanation of a refusal, `None` for every other end.
         billed: whether the service bills this answer (a refusal without content is free).
-        warnings: `no_usage`, `empty_text`, `truncated`, `unknown_block:NAME`, `unknown_stop_reason:NAME`.
+        warnings: `no_usage`, `no_stop_reason`, `empty_text`, `truncated`, `unknown_block:NAME`,
+            `unknown_stop_reason:NAME`.
+        blocks: the content as it came, for what reads more than its text.
     """
 
     text: str
@@ -142,8 +150,11 @@ def parse_answer(raw: bytes) -> Answer:
     )
     stop = message.get("stop_reason") if isinstance(message.get("stop_reason"), str) else None
     usage, flags = _usage(message.get("usage"))
-    flags += [f"unknown_block:{_word(block.get('type'))}" for block in blocks if block.get("type") not in _KNOWN_BLOCKS]
-    if stop is not None and stop not in _KNOWN_STOPS:
+    kinds = [_kind(block) for block in message["content"]]
+    flags += [f"unknown_block:{kind}" for kind in kinds if kind not in _KNOWN_BLOCKS]
+    if stop is None:
+        flags.append("no_stop_reason")
+    elif stop not in _KNOWN_STOPS:
         flags.append(f"unknown_stop_reason:{_word(stop)}")
     if stop in ("max_tokens", "model_context_window_exceeded"):
         flags.append("truncated")
@@ -159,7 +170,7 @@ def parse_answer(raw: bytes) -> Answer:
         usage=usage,
         service_tier=_text_or_none(tier),
         refusal=_refusal(message.get("stop_details")) if refused else None,
-        billed=not (refused and not blocks),
+        billed=not (refused and not message["content"]),
         warnings=tuple(dict.fromkeys(flags)),
         blocks=blocks,
     )
@@ -215,9 +226,9 @@ def parse_error(raw: bytes, status: int) -> ErrorBody:
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, dict) else None
     return ErrorBody(
-        _text_or_none(error.get("type")) or fallback,
-        _line(str(error.get("message") or f"HTTP status {status}")),
-        _text_or_none(code),
+        _word(error.get("type")) or fallback,
+        _line(_text_or_none(error.get("message")) or "") or f"HTTP status {status}",
+        _word(code) or None,
         _text_or_none(body.get("request_id")),
     )
 
@@ -227,11 +238,19 @@ def _bad(message: str) -> AnswerError:
 
 
 def _text_or_none(value: object) -> str | None:
-    return _clean(value)[:300] if isinstance(value, str) and value else None
+    return _clean(value)[:500] if isinstance(value, str) and value else None
+
+
+def _kind(block: object) -> str:
+    kind = block.get("type") if isinstance(block, dict) else None
+    return _word(kind) or "none"
 
 
 def _word(value: object) -> str:
-    return "".join(character for character in str(value) if character.isalnum() or character in "_-")[:60]
+    """An identifier of the service, without what no identifier has; empty for what is no text."""
+    if not isinstance(value, str):
+        return ""
+    return "".join(character for character in value if character.isalnum() or character in "_-")[:60]
 
 
 def _line(text: str) -> str:
@@ -241,4 +260,8 @@ def _line(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

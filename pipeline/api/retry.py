@@ -1,30 +1,37 @@
 """From a failed attempt to a verdict, and from the verdict to a wait. Pure, but for tenacity's loop.
 
-The order of judgement (the reference's sections 5.2 to 5.4): error codes that no wait mends stop the run; then
-`x-should-retry`, where the server says so itself; then the status. A 429 without `retry-after` is a spending limit
-unless its body says otherwise. Never the text of a message: wording may change.
-A 404 is the model or the base URL, so it stops the run.
+The order of judgement (the reference's sections 5.2 to 5.4): error codes and statuses that no wait mends stop the run;
+then `x-should-retry`, where the server says so itself; then the status. A 429 is never about the item: what is not
+retried stops the run, and without `retry-after` it is a spending limit unless its body says otherwise. Never the text
+of a message: wording may change. A 404 is the model or the base URL, and a redirect is a wrong base URL: both stop.
 """
 
+import math
 import random
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
+from pipeline.api.messages import ErrorBody
 from pipeline.settings import SettingsRetry
 
 __all__ = ["Action", "AttemptFailedError", "Verdict", "judge", "parse_retry_after", "retrying", "wait_s"]
 
-_SPEND_CODES = {"enforced_spend_limit_reached", "contract_spend_limit_reached", "organization_on_hold"}
+_STOP_CODES = {"enforced_spend_limit_reached", "contract_spend_limit_reached", "organization_on_hold"}
 _STOP_TYPES = {"authentication_error", "billing_error", "permission_error"}
+_STOP_STATUSES = {401, 402, 403, 404}
+_SHRINK_CODES = {"image_dimensions_too_large", "request_body_too_large_after_decoding"}
 _PASSING = {408, 409, 429}
 _FIRST_WAIT_S = 0.5
-_LONGEST_ASKED_S = 7 * 86_400.0
+_LONGEST_ASKED_S = 86_400.0
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
 class Action(StrEnum):
@@ -44,15 +51,18 @@ class Verdict:
         action: retry the attempt, fail the item, stop the run, or shrink the request and send it again.
         error_type: the service's, or ours.
         message: one line for people.
+        error_code: the service's, `None` where it said none.
         wait_s: what the server asked for, `None` where it did not.
         limited: the rate limit refused it: everybody waits.
         overloaded: the service failed or was not reached: counts for the breaker.
         http_status: `None` where no answer came.
+        request_id: of the answer.
     """
 
     action: Action
     error_type: str
     message: str
+    error_code: str | None = None
     wait_s: float | None = None
     limited: bool = False
     overloaded: bool = False
@@ -64,6 +74,11 @@ class Verdict:
         """No answer came: retried; the service may have billed it."""
         return cls(Action.RETRY, error_type, message, overloaded=True)
 
+    @property
+    def retryable(self) -> bool:
+        """Whether the next run takes the item up by itself: the fault was the network's or the service's."""
+        return self.action is Action.RETRY or self.overloaded
+
 
 class AttemptFailedError(Exception):
     """One attempt failed; carries the verdict to the retry loop."""
@@ -73,65 +88,60 @@ class AttemptFailedError(Exception):
         self.verdict = verdict
 
 
-def judge(
-    status: int,
-    error: tuple[str, str, str | None],
-    headers: Mapping[str, str],
-    now: datetime,
-    request_id: str | None = None,
-) -> Verdict:
+def judge(status: int, said: ErrorBody, headers: Mapping[str, str], now: datetime) -> Verdict:
     """The verdict on an answer that is no 200.
 
     Args:
         status: HTTP status.
-        error: type, message and error code of the body.
-        headers: of the answer.
-        now: UTC, for dates in `retry-after`.
-        request_id: of the answer.
+        said: what its body said.
+        headers: of the answer, names in lower case.
+        now: UTC, for dates in `retry-after` where the answer has no date of its own.
     """
-    error_type, message, code = error
-    wait_s = parse_retry_after(headers.get("retry-after"), now)
-    action = _action(status, error_type, code, headers, wait_s)
+    action = _action(status, said, headers)
+    message = said.message
+    if 300 <= status < 400:
+        message = (
+            f"the API redirects to {_origin(headers.get('location', ''))}; not followed: the key goes nowhere else"
+        )
     return Verdict(
         action,
-        error_type,
+        said.error_type,
         message,
-        wait_s,
+        said.error_code,
+        parse_retry_after(headers.get("retry-after"), _date(headers.get("date")) or now),
         limited=status == 429 and action is Action.RETRY,
         overloaded=status >= 500,
         http_status=status,
-        request_id=request_id,
+        request_id=headers.get("request-id") or said.request_id,
     )
 
 
-def _action(status: int, error_type: str, code: str | None, headers: Mapping[str, str], wait_s: float | None) -> Action:
-    if code in _SPEND_CODES or status in (401, 402, 403, 404) or error_type in _STOP_TYPES:
+def _action(status: int, said: ErrorBody, headers: Mapping[str, str]) -> Action:
+    code = said.error_code
+    if code in _STOP_CODES or status in _STOP_STATUSES or said.error_type in _STOP_TYPES or 300 <= status < 400:
         return Action.STOP
-    if status == 413 or code == "image_dimensions_too_large":
+    if status == 413 or code in _SHRINK_CODES:
         return Action.SHRINK
-    said = headers.get("x-should-retry", "").lower()
-    if status == 429 and wait_s is None and "retry-after" not in headers and said != "true":
-        return Action.STOP if code != "ramp_limit_exceeded" else Action.RETRY
-    if said in ("true", "false"):
-        return Action.RETRY if said == "true" else Action.FAIL
+    advice = headers.get("x-should-retry", "").strip().lower()
+    if status == 429:
+        may_pass = "retry-after" in headers or advice == "true" or code == "ramp_limit_exceeded"
+        return Action.RETRY if may_pass and advice != "false" else Action.STOP
+    if advice in ("true", "false"):
+        return Action.RETRY if advice == "true" else Action.FAIL
     return Action.RETRY if status in _PASSING or status >= 500 else Action.FAIL
 
 
 def parse_retry_after(text: str | None, now: datetime) -> float | None:
     """Seconds that the server asks to wait: a number or an HTTP date; `None` for what is absent, past or garbage.
 
-    At most a week: what asks for more is no wait that a run can keep.
+    At most a day: what asks for more is no wait that a run can keep.
     """
-    if not text:
-        return None
-    try:
+    text = (text or "").strip()
+    if _NUMBER.fullmatch(text):
         seconds = float(text)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError):
-            return None
-        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+    else:
+        moment = _date(text)
+        seconds = (moment - now).total_seconds() if moment else math.nan
     return min(seconds, _LONGEST_ASKED_S) if seconds > 0 else None
 
 
@@ -170,4 +180,25 @@ def wait_s(asked_s: float | None, attempt: int, longest_s: float, chance: random
     """
     if asked_s is not None:
         return asked_s + chance.uniform(0, min(0.1 * asked_s, 5.0))
-    return chance.uniform(0, min(longest_s, _FIRST_WAIT_S * 2 ** min(attempt - 1, 30)))
+    return chance.uniform(0, min(longest_s, _FIRST_WAIT_S * 2.0 ** min(attempt - 1, 30)))
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _origin(location: str) -> str:
+    """Scheme and host of a redirect's target; its path and userinfo may hold what is not ours to show."""
+    try:
+        parts = urlsplit(location)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "an unreadable place"
+    if not host:
+        return "another path"
+    flat = "".join(character for character in host if character.isprintable())[:200]
+    return f"{parts.scheme or 'https'}://{flat}{f':{port}' if port else ''}"

@@ -1,13 +1,17 @@
 """A token bucket as a pure function of state and time (generic cell rate: a level that refills continuously).
 
-A take may bring the level below zero by what one request turned out larger than its estimate; nothing is granted until
-it has refilled. So over any span the bucket grants at most burst + rate x time, and always progresses: what is larger
-than the burst is granted when the bucket is full.
+What is larger than the burst is granted when the bucket is full, and brings its level below zero; so does an answer
+that turned out larger than its estimate. Nothing more is granted until it has refilled. So over any span the bucket
+grants at most burst + rate x time, where a last request larger than the burst may come on top; and it always
+progresses.
 """
 
 from dataclasses import dataclass
 
 __all__ = ["Bucket"]
+
+_NEGLIGIBLE = 1e-6
+"""The part of the burst that may be missing: what rounding leaves over after a wait that was exactly long enough."""
 
 
 @dataclass(slots=True)
@@ -35,8 +39,8 @@ class Bucket:
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until `amount` may be taken, 0 where it may be now."""
         self._refill(now)
-        wanted = min(amount, self.burst)
-        return max(0.0, (wanted - self.level) * 60 / self.per_minute)
+        missing = min(amount, self.burst) - self.level
+        return missing * 60 / self.per_minute if missing > self.burst * _NEGLIGIBLE else 0.0
 
     def take(self, amount: float, now: float) -> None:
         """Takes `amount`; the caller has waited `wait_s`."""
@@ -54,6 +58,16 @@ class Bucket:
         self.per_minute = per_minute
         self.burst = max(1.0, per_minute * burst_s / 60)
         self.level = min(self.level, self.burst)
+
+    def drain(self, until: float) -> None:
+        """The service says that nothing is left: empty, and refilling only from `until` on."""
+        self.level = min(self.level, 0.0)
+        self.at = max(self.at, until)
+
+    def fill(self, now: float) -> float:
+        """The part that is used up, from 0 (free) to 1."""
+        self._refill(now)
+        return min(1.0, max(0.0, 1 - self.level / self.burst))
 
     def _refill(self, now: float) -> None:
         if now > self.at:

@@ -1,0 +1,112 @@
+"""Three buckets together: what is reserved, corrected, learned and adopted."""
+
+import pytest
+
+from pipeline.limits.headers import LimitHeaders
+from pipeline.limits.meters import Meters, Need
+from pipeline.records import Usage
+from pipeline.settings import SettingsLimits
+
+NEED = Need(image_tokens=1000, text_chars=400, max_tokens=300)
+
+
+def metered(**limits: object) -> Meters:
+    """Meters whose limits that are not named are off."""
+    keys = ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
+    return Meters(SettingsLimits(**{**dict.fromkeys(keys, "off"), **limits}), 0.0)  # type: ignore[arg-type]
+
+
+def test_the_slowest_limit_binds_and_is_named() -> None:
+    """The wait is the longest of the three, with the name of its limit."""
+    meters = metered(requests_per_minute=6000, input_tokens_per_minute=60_000)
+    amounts = meters.amounts(NEED)
+    assert meters.wait_s(amounts, 0.0) == ("", 0.0)
+    meters.take(amounts, 0.0)
+    name, wait = meters.wait_s(amounts, 0.0)
+    assert name == "input"
+    assert wait == pytest.approx(amounts["input"] / 1000)
+
+
+def test_the_share_is_taken_of_given_and_of_learned_limits() -> None:
+    """Half the account's limit means half the rate, wherever the number came from."""
+    given = metered(requests_per_minute=120, share=0.5)
+    learned = metered(requests_per_minute="auto", share=0.5)
+    learned.adopt(LimitHeaders(requests_limit=120), 0.0)
+    for meters in (given, learned):
+        meters.take({"requests": 1.0, "input": 0.0, "output": 0.0}, 0.0)
+        assert meters.wait_s({"requests": 1.0, "input": 0.0, "output": 0.0}, 0.0)[1] == pytest.approx(1.0)
+
+
+def test_an_answer_puts_what_it_took_in_the_place_of_the_estimate() -> None:
+    """Input that was overestimated is given back, output that was underestimated is owed."""
+    meters = metered(input_tokens_per_minute=600_000, output_tokens_per_minute=60_000)
+    amounts = meters.amounts(NEED)
+    meters.take(amounts, 0.0)
+    meters.correct(NEED, amounts, Usage(input_tokens=500, output_tokens=2000), 0.0)
+    assert meters.fill("input", 0.0) == pytest.approx(500 / 5000)
+    assert meters.wait_s({"requests": 1, "input": 0, "output": 100}, 0.0) == ("output", pytest.approx(1.6))
+
+
+def test_cache_reads_are_free_and_cache_writes_are_not() -> None:
+    """The input limit counts what is read afresh or written to the cache, not what is read from it."""
+    meters = metered(input_tokens_per_minute=600_000)
+    amounts = {"requests": 1.0, "input": 0.0, "output": 0.0}
+    usage = Usage(input_tokens=100, cache_creation_input_tokens=400, cache_read_input_tokens=1_000_000)
+    meters.correct(NEED, amounts, usage, 0.0)
+    assert meters.fill("input", 0.0) == pytest.approx(500 / 5000)
+
+
+def test_learns_what_text_and_answers_really_take() -> None:
+    """After some answers the estimate is within five percent of them, from far off at the start."""
+    meters = metered()
+    for _ in range(60):
+        meters.correct(NEED, meters.amounts(NEED), Usage(input_tokens=1000 + 400 // 2, output_tokens=80), 0.0)
+    amounts = meters.amounts(NEED)
+    assert amounts["input"] == pytest.approx(1200, rel=0.05)
+    assert amounts["output"] == pytest.approx(80, rel=0.05)
+
+
+def test_the_expected_output_is_never_above_the_cap() -> None:
+    """A request that may answer with ten tokens reserves ten."""
+    assert metered().amounts(Need(0, 0, 10))["output"] == 10
+
+
+def test_one_absurd_usage_cannot_spoil_the_estimate_for_ever() -> None:
+    """A count of a trillion tokens moves the text ratio by its bound alone."""
+    meters = metered()
+    meters.correct(NEED, meters.amounts(NEED), Usage(input_tokens=10**12), 0.0)
+    assert meters.amounts(NEED)["input"] <= 1000 + 400 * 1.3
+
+
+def test_only_limits_left_to_auto_follow_the_headers() -> None:
+    """A number that the user gave, or `off`, stays whatever the service announces."""
+    meters = metered(requests_per_minute=60, input_tokens_per_minute="auto")
+    assert meters.learns
+    meters.adopt(LimitHeaders(requests_limit=6000, input_limit=6000, output_limit=6), 0.0)
+    meters.take({"requests": 1.0, "input": 50.0, "output": 1e6}, 0.0)
+    assert meters.wait_s({"requests": 1.0, "input": 0.0, "output": 1e6}, 0.0) == ("requests", pytest.approx(1.0))
+    assert meters.wait_s({"requests": 0.0, "input": 50.0, "output": 0.0}, 0.0) == ("input", pytest.approx(0.5))
+
+
+def test_follows_a_limit_that_changes() -> None:
+    """The next answer's headers replace the last one's."""
+    meters = metered(requests_per_minute="auto")
+    one = {"requests": 1.0, "input": 0.0, "output": 0.0}
+    for limit, wait in ((60, 1.0), (30, 2.0)):
+        meters.adopt(LimitHeaders(requests_limit=limit), 0.0)
+        meters.correct(NEED, {"requests": 1e9, "input": 0, "output": 0}, Usage(), 0.0)
+        meters.take(one, 0.0)
+        assert meters.wait_s(one, 0.0)[1] == pytest.approx(wait)
+
+
+def test_what_a_429_calls_used_up_starts_from_nothing_after_the_pause() -> None:
+    """Only the limit that has nothing left is drained, and until the moment given."""
+    meters = metered(requests_per_minute=600, input_tokens_per_minute=600_000)
+    meters.exhausted(LimitHeaders(requests_remaining=10, input_remaining=0), 20.0)
+    assert meters.wait_s({"requests": 1, "input": 1000, "output": 0}, 20.0) == ("input", pytest.approx(0.1))
+    assert meters.fill("requests", 20.0) == 0.0
+
+
+def test_a_limit_that_is_not_known_fills_nothing() -> None:
+    """The view of an unknown or absent limit is free."""
+    assert metered().fill("", 0.0) == metered().fill("output", 0.0) == 0.0
