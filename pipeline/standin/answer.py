@@ -1,80 +1,87 @@
 """The answer to a body that passed: a caption that states what was measured, and honest usage."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from pipeline.standin.caching import CacheUse
+from pipeline.standin.models import ModelFacts
+from pipeline.standin.schemas import sample
 from pipeline.standin.validate import Asked
 
 __all__ = ["Composed", "bill_nano", "compose"]
 
 _THINKING_TOKENS = 64
+_TOOL_TOKENS = 40
 _CHARS_A_TOKEN = 4
+_LONG_FACTOR = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A message, its text, and what it bills in nano-dollars."""
+    """A message, its output tokens, and what it bills in nano-dollars."""
 
-    message: dict[str, Any]
-    text: str
+    message: Mapping[str, Any]
     output_tokens: int
     bill_nano: int
 
 
-def compose(asked: Asked) -> Composed:
-    """The message; the same for the same body, but for its id."""
-    wanted = _wanted(asked)
-    content: list[dict[str, Any]] = []
+def compose(asked: Asked, use: CacheUse, message_id: str) -> Composed:
+    """The message: the same for the same body, but for its id and what the cache held."""
     room = int(asked.body["max_tokens"])
-    used = 0
-    if _thinks(asked):
-        used = min(room, _THINKING_TOKENS)
+    thinking = min(room, _THINKING_TOKENS) if _thinks(asked) else 0
+    content: list[dict[str, Any]] = []
+    if thinking:
         content.append({"type": "thinking", "thinking": "", "signature": "c3RhbmQtaW4="})
-    forced = _forced_tool(asked)
-    if forced is not None and used < room:
-        content.append(
-            {
-                "type": "tool_use",
-                "id": f"toolu_{_digest(asked)[:24]}",
-                "name": forced["name"],
-                "input": _sample(forced["input_schema"], wanted),
-            }
-        )
-        text, stop, used = "", "tool_use", min(room, used + 40)
+    tool = _forced_tool(asked)
+    if tool is not None and room - thinking >= _TOOL_TOKENS:
+        content.append(_tool_use(tool, _wanted(asked), message_id))
+        stop, hit, used = "tool_use", None, thinking + _TOOL_TOKENS
     else:
-        text, stop = _cut(wanted, room - used, asked.body.get("stop_sequences") or ())
-        used += -(-len(text) // _CHARS_A_TOKEN)
-        if text:
-            content.append({"type": "text", "text": text, "citations": None})
-    hit = stop if stop not in ("end_turn", "max_tokens", "tool_use") else None
+        text, stop, hit = _cut(_wanted(asked), room - thinking, asked.body.get("stop_sequences") or ())
+        used = thinking + -(-len(text) // _CHARS_A_TOKEN)
+        content += [{"type": "text", "text": text, "citations": None}] if text else []
     message = {
-        "id": f"msg_{_digest(asked)[:24]}",
+        "id": message_id,
         "type": "message",
         "role": "assistant",
-        "model": f"{asked.name} (stand-in)",
+        "model": f"{asked.model.id} (stand-in)",
         "content": content,
-        "stop_reason": "stop_sequence" if hit else stop,
+        "stop_reason": stop,
         "stop_sequence": hit,
         "stop_details": None,
-        "usage": {
-            "input_tokens": asked.input_tokens,
-            "output_tokens": used,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-            "service_tier": "standard",
-        },
+        "container": None,
+        "diagnostics": None,
+        "usage": _usage(use, used, thinking),
     }
-    return Composed(message, text, used, bill_nano(asked, used))
+    return Composed(message, used, bill_nano(asked.model, use, used))
 
 
-def bill_nano(asked: Asked, output_tokens: int) -> int:
-    """What an answer costs, in nano-dollars."""
-    nano = asked.input_tokens * asked.model.input_nano + output_tokens * asked.model.output_nano
-    return nano * 5 if asked.model.long_over and asked.input_tokens > asked.model.long_over else nano
+def bill_nano(model: ModelFacts, use: CacheUse, output_tokens: int) -> int:
+    """What an answer costs, in nano-dollars: writes at 1.25 (5 minutes) and 2 (1 hour) times the input price."""
+    quarters = 4 * use.uncached + 5 * use.written_5m + 8 * use.written_1h
+    nano = quarters * model.input_nano // 4 + use.read * model.read_nano + output_tokens * model.output_nano
+    return nano * _LONG_FACTOR if model.long_over and use.prompt > model.long_over else nano
+
+
+def _usage(use: CacheUse, output_tokens: int, thinking: int) -> dict[str, Any]:
+    return {
+        "input_tokens": use.uncached,
+        "output_tokens": output_tokens,
+        "cache_creation_input_tokens": use.written_5m + use.written_1h,
+        "cache_read_input_tokens": use.read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": use.written_5m,
+            "ephemeral_1h_input_tokens": use.written_1h,
+        },
+        "output_tokens_details": {"thinking_tokens": thinking},
+        "server_tool_use": None,
+        "service_tier": "standard",
+        "inference_geo": None,
+        "speed": None,
+    }
 
 
 def _wanted(asked: Asked) -> str:
@@ -86,19 +93,19 @@ def _wanted(asked: Asked) -> str:
     else:
         text = " ".join(f"Image {number}: a {sentence}." for number, sentence in enumerate(sentences, 1))
     schema = ((asked.body.get("output_config") or {}).get("format") or {}).get("schema")
-    if isinstance(schema, dict):
-        return json.dumps(_sample(schema, text))
+    if schema is not None:
+        return json.dumps(sample(schema, text))
     return f" {text}" if asked.prefill else text
 
 
-def _cut(text: str, room: int, stops: object) -> tuple[str, str]:
-    if isinstance(stops, list | tuple):
-        for stop in stops:
-            if stop and stop in text:
-                return text[: text.index(stop)], str(stop)
-    if len(text) > room * _CHARS_A_TOKEN:
-        return text[: max(0, room) * _CHARS_A_TOKEN], "max_tokens"
-    return text, "end_turn"
+def _cut(text: str, room: int, stops: Sequence[str]) -> tuple[str, str, str | None]:
+    """The text up to its room or its first stop sequence, the reason why it ends, and the sequence."""
+    kept = text[: room * _CHARS_A_TOKEN]
+    hits = [(kept.index(stop), stop) for stop in stops if stop in kept]
+    if hits:
+        at, stop = min(hits)
+        return kept[:at], "stop_sequence", stop
+    return kept, "max_tokens" if len(kept) < len(text) else "end_turn", None
 
 
 def _thinks(asked: Asked) -> bool:
@@ -108,28 +115,16 @@ def _thinks(asked: Asked) -> bool:
 
 def _forced_tool(asked: Asked) -> Mapping[str, Any] | None:
     choice = asked.body.get("tool_choice") or {}
-    tools = asked.body.get("tools") or []
-    if choice.get("type") not in ("any", "tool") or not tools:
+    if choice.get("type") not in ("any", "tool"):
         return None
-    return next((tool for tool in tools if tool.get("name") == choice.get("name")), tools[0])
+    tools: list[Mapping[str, Any]] = asked.body["tools"]
+    return next((tool for tool in tools if tool["name"] == choice.get("name")), tools[0])
 
 
-def _sample(schema: Mapping[str, Any], text: str) -> Any:
-    """A value that the schema allows."""
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    if schema.get("anyOf"):
-        return _sample(schema["anyOf"][0], text)
-    kind = schema.get("type")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind == "object":
-        return {name: _sample(part, text) for name, part in (schema.get("properties") or {}).items()}
-    if kind == "array":
-        return [_sample(schema.get("items") or {"type": "string"}, text)]
-    return {"integer": 1, "number": 0.5, "boolean": True, "null": None}.get(str(kind), text)
-
-
-def _digest(asked: Asked) -> str:
-    return sha256(repr((asked.name, asked.last_text, [image.sha256 for image in asked.images])).encode()).hexdigest()
+def _tool_use(tool: Mapping[str, Any], text: str, message_id: str) -> dict[str, Any]:
+    return {
+        "type": "tool_use",
+        "id": f"toolu_{message_id.removeprefix('msg_')}",
+        "name": tool["name"],
+        "input": sample(tool["input_schema"], text),
+    }

@@ -25,6 +25,8 @@ class StandinOptions:
         keys: accepted keys; `None` takes any.
         max_base64_bytes: of one image's base64 text.
         faults: misfortunes, in the order in which they are asked.
+        certfile: a PEM certificate, to be served by https; `None` for http.
+        keyfile: its private key.
     """
 
     host: str = "127.0.0.1"
@@ -39,3 +41,5 @@ class StandinOptions:
     keys: frozenset[str] | None = field(default=None, repr=False)
     max_base64_bytes: int = 5_242_880
     faults: tuple[Fault, ...] = ()
+    certfile: Path | None = None
+    keyfile: Path | None = None

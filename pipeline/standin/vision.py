@@ -1,33 +1,42 @@
-"""What the stand-in sees in an image: it decodes every one, counts its patches and measures what a caption can state."""
+"""What the stand-in sees in an image: it decodes every one and measures what a caption can state of it."""
 
 import base64
 import binascii
-import warnings
-from collections.abc import Mapping
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
-from typing import Any
 
 from PIL import Image
 
+from pipeline.standin.blocks import Block
 from pipeline.standin.models import ModelFacts
+from pipeline.standin.patches import fits, seen_size, visual_tokens
 from pipeline.standin.problems import Problem
+from pipeline.standin.shapes import Kinds, check_choice, check_fields
 
-__all__ = ["SeenImage", "look", "visual_tokens"]
+__all__ = ["SeenImage", "look", "look_at"]
 
-_MAGIC = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF", "image/webp": "WEBP"}
-_PATCH = 28
+_FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF", "image/webp": "WEBP"}
+_SOURCES: dict[str, dict[str, Kinds]] = {
+    "base64": {"media_type": str, "data": str},
+    "url": {"url": str},
+    "file": {"file_id": str},
+}
 _MOST_SIDE = 8000
 _MANY = 20
 _MANY_SIDE = 2000
 _URL_TOKENS = 1568
+_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class SeenImage:
-    """What one image block held: the hash of its bytes, its size in px, its dominant colours."""
+    """What one image block held: the hash of its bytes, its stored size in px, its dominant colours.
+
+    Nothing of its metadata is read, so a picture that lies on its side is seen lying on its side.
+    """
 
     sha256: str
     width: int
@@ -45,117 +54,150 @@ class SeenImage:
         return f"{self.width}x{self.height} {shape} picture; mostly {tones}; sha256 {self.sha256[:12]}"
 
 
-def visual_tokens(width: int, height: int, model: ModelFacts) -> int:
-    """Tokens after the tier's shrink: the largest long edge that fits, the short one rounded with ties to even."""
-    long, short = max(width, height), min(width, height)
-    lowest, highest = 1, long
-    while lowest < highest:
-        edge = (lowest + highest + 1) // 2
-        if _within(edge, max(1, round_even(edge * short, long)), model):
-            lowest = edge
-        else:
-            highest = edge - 1
-    return _patches(lowest) * _patches(max(1, round_even(lowest * short, long)))
+class _Memory:
+    """What was seen in the newest few thousand images, by the hash of their bytes; some 300 bytes each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[str, SeenImage] = {}
+
+    def seen(self, raw: bytes) -> SeenImage:
+        digest = sha256(raw).hexdigest()
+        with self._lock:
+            known = self._seen.get(digest)
+        if known is None:
+            known = _decoded(raw, digest)
+            with self._lock:
+                self._seen[digest] = known
+                if len(self._seen) > _REMEMBERED:
+                    del self._seen[next(iter(self._seen))]
+        return known
 
 
-def round_even(numerator: int, denominator: int) -> int:
-    """The quotient rounded to the nearest integer, ties to even."""
-    double = 2 * numerator
-    down = double // (2 * denominator)
-    rest = double - down * 2 * denominator
-    return down + (rest > denominator or (rest == denominator and down % 2 == 1))
+_memory = _Memory()
 
 
-def look(block: Mapping[str, Any], where: str, many: bool, limit: int, model: ModelFacts) -> tuple[SeenImage, int]:
-    """Decodes the image of a block: what is seen, and its tokens.
+def look_at(
+    blocks: Sequence[tuple[str, Block]], model: ModelFacts, max_base64: int
+) -> tuple[list[SeenImage], list[int]]:
+    """Decodes the images of a request: what is seen in each, and its tokens.
+
+    Args:
+        blocks: every image block of the request with its place.
+        model: whose limits hold.
+        max_base64: the most characters of one image's base64 text.
+
+    Raises:
+        Problem: the service would refuse one of them.
+    """
+    if len(blocks) > model.images:
+        raise Problem.invalid(f"messages: at most {model.images} images are allowed, found {len(blocks)}")
+    seen = [_look(block, f"{where}.image", max_base64) for where, block in blocks]
+    _check_sides([(where, image) for (where, _), image in zip(blocks, seen, strict=True)], len(blocks) > _MANY)
+    for (where, block), image in zip(blocks, seen, strict=True):
+        _check_oversize(block, f"{where}.image", image, model)
+    return seen, [_tokens(image, model) for image in seen]
+
+
+def look(block: Block, where: str, many: bool, max_base64: int, model: ModelFacts) -> tuple[SeenImage, int]:
+    """One image block by itself; `many` says whether its request has more than twenty.
 
     Raises:
         Problem: the service would refuse it.
     """
-    source = block.get("source")
-    if not isinstance(source, dict):
-        raise Problem.invalid(f"{where}.source: Field required")
-    if source.get("type") == "url":
-        return _by_url(str(source.get("url", "")), where), min(_URL_TOKENS, model.cap)
-    if source.get("type") == "file":
-        raise Problem.not_found(f"File not found: {source.get('file_id')}")
-    if source.get("type") != "base64":
-        raise Problem.invalid(f"{where}.source.type: Input should be 'base64', 'url' or 'file'")
-    text, declared = source.get("data"), source.get("media_type")
-    if not isinstance(text, str) or not text:
-        raise Problem.invalid(f"{where}.source.base64.data: Input should be a non-empty string")
-    if declared not in _MAGIC:
-        raise Problem.invalid(f"{where}.source.base64.media_type: Input should be {', '.join(map(repr, _MAGIC))}")
-    if len(text) > limit:
+    image = _look(block, where, max_base64)
+    _check_sides([(where.removesuffix(".image"), image)], many)
+    _check_oversize(block, where, image, model)
+    return image, _tokens(image, model)
+
+
+def _tokens(image: SeenImage, model: ModelFacts) -> int:
+    return min(_URL_TOKENS, model.cap) if image.stated else visual_tokens(image.width, image.height, model)
+
+
+def _look(block: Block, where: str, max_base64: int) -> SeenImage:
+    source = block["source"]
+    kind = source.get("type")
+    check_choice(kind, f"{where}.source.type", tuple(_SOURCES))
+    check_fields(source, f"{where}.source.{kind}", {"type": str, **_SOURCES[kind]}, {})
+    if kind == "file":
+        raise Problem.not_found(f"File not found: {source['file_id']}")
+    if kind == "url":
+        return _by_url(source["url"], where)
+    where = f"{where}.source.base64"
+    text, declared = source["data"], source["media_type"]
+    check_choice(declared, f"{where}.media_type", tuple(_FORMATS))
+    if len(text) > max_base64:
         raise Problem.invalid(
-            f"{where}.source.base64: image exceeds {limit // 1_048_576} MB maximum: {len(text)} bytes > {limit} bytes"
+            f"{where}: image exceeds {max_base64 / 1_048_576:g} MB maximum: {len(text)} bytes > {max_base64} bytes"
         )
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Problem.invalid(f"{where}.source.base64.data: invalid base64 data") from None
-    seen, found = _decoded(raw)
-    if found != _MAGIC[declared]:
-        raise Problem.invalid(
-            f"{where}.source.base64: the image was specified as {declared}, but appears to be image/{found.lower()}"
-        )
-    _check_sides(seen, where, many)
-    oversized = (block.get("transformations") or {}).get("oversized_image") == "error"
-    if oversized and not _within(seen.width, seen.height, model):
-        raise Problem.invalid(f"{where}: {seen.width}x{seen.height} is larger than the model sees")
-    return seen, visual_tokens(seen.width, seen.height, model)
+        raise Problem.invalid(f"{where}.data: invalid base64 data") from None
+    found = _sniffed(raw)
+    if found is not None and found != declared:
+        raise Problem.invalid(f"{where}: the image was specified as {declared}, but appears to be {found}")
+    return _memory.seen(raw)
 
 
-@lru_cache(maxsize=512)
-def _decoded(raw: bytes) -> tuple[SeenImage, str]:
+def _sniffed(raw: bytes) -> str | None:
+    """The media type by the first bytes, `None` for none of the four."""
+    if raw.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if raw.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if raw.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    return "image/webp" if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP" else None
+
+
+def _decoded(raw: bytes, digest: str) -> SeenImage:
+    """Decodes the whole picture, but none whose sides are refused anyway: that bounds the memory at 256 MB each."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(BytesIO(raw), formats=tuple(_MAGIC.values())) as image:
-                name = image.format or ""
-                image.load()
-                colours = _colours(image)
-                width, height = image.size
+        with Image.open(BytesIO(raw), formats=tuple(_FORMATS.values())) as image:
+            width, height = image.size
+            if max(width, height) > _MOST_SIDE:
+                return SeenImage(digest, width, height, ())
+            image.load()
+            colours = _colours(image)
     except Exception:  # noqa: BLE001 - the service tells no decoder's error from another
         raise Problem.invalid("Could not process image") from None
-    return SeenImage(sha256(raw).hexdigest(), width, height, colours), name
+    return SeenImage(digest, width, height, colours)
 
 
 def _colours(image: Image.Image) -> tuple[str, ...]:
-    small = image.convert("RGB").resize((16, 16))
-    reduced = small.quantize(2)
+    plain = image.convert("RGBA") if "transparency" in image.info else image  # Pillow warns of one step for these
+    reduced = plain.convert("RGB").resize((16, 16), Image.Resampling.BOX).quantize(2)
     palette = reduced.getpalette() or []
     counts = sorted(reduced.getcolors() or [], reverse=True)
     return tuple("#" + "".join(f"{value:02x}" for value in palette[3 * int(str(at)) :][:3]) for _, at in counts)
 
 
-def _check_sides(seen: SeenImage, where: str, many: bool) -> None:
-    side = max(seen.width, seen.height)
-    if side > _MOST_SIDE or (many and side > _MANY_SIDE):
-        most = _MANY_SIDE if many else _MOST_SIDE
-        kind = "for many-image requests" if many else "max allowed size"
+def _check_sides(images: list[tuple[str, SeenImage]], many: bool) -> None:
+    for kind, most in (("max allowed size", _MOST_SIDE), ("max allowed size for many-image requests", _MANY_SIDE)):
+        wrong = [where for where, image in images if max(image.width, image.height) > most]
+        if wrong and (many or most == _MOST_SIDE):
+            raise Problem.invalid(
+                f"{wrong[0]}.image.source.base64.data: At least one of the image dimensions exceed {kind}: "
+                f"{most} pixels",
+                {"error_code": "image_dimensions_too_large", "max_side_length_pixels": most, "paths": wrong},
+            )
+
+
+def _check_oversize(block: Block, where: str, image: SeenImage, model: ModelFacts) -> None:
+    if (block.get("transformations") or {}).get("oversized_image") != "error" or image.stated:
+        return
+    if not fits(image.width, image.height, model):
+        width, height = seen_size(image.width, image.height, model)
         raise Problem.invalid(
-            f"{where}.source.base64.data: At least one of the image dimensions exceed {kind}: {most} pixels",
-            {"error_code": "image_dimensions_too_large", "max_side_length_pixels": most, "paths": [where]},
+            f"{where}: image dimensions {image.width}x{image.height} are larger than the model sees; "
+            f"the largest that fit are {width}x{height}"
         )
 
 
 def _by_url(url: str, where: str) -> SeenImage:
     if not url.startswith("https://"):
-        raise Problem.invalid(f"{where}.source.url: only https URLs are supported")
+        raise Problem.invalid(f"{where}.source.url.url: only https URLs are supported")
     digest = sha256(url.encode()).hexdigest()
-    return SeenImage(digest, 0, 0, (), f"a picture behind a URL; sha256 of the URL {digest[:12]}")
-
-
-def is_many(count: int) -> bool:
-    """Whether a request with so many images has the stricter side limit."""
-    return count > _MANY
-
-
-def _patches(side: int) -> int:
-    return (side + _PATCH - 1) // _PATCH
-
-
-def _within(width: int, height: int, model: ModelFacts) -> bool:
-    wide, high = _patches(width), _patches(height)
-    return max(wide, high) * _PATCH <= model.edge and wide * high <= model.cap
+    return SeenImage(digest, 0, 0, (), f"picture behind a URL; sha256 of the URL {digest[:12]}")

@@ -15,7 +15,8 @@ commit is one `fsync`; many answers share a commit (see `ledger`). For one item 
 6. *published*: the rows leave the journal. Crash before: as after 4.
 
 `settled` stays for ever: it is the index by which the next run skips, keyed by a 16-byte hash of the item id, so
-that its size (about 50 bytes an item) does not depend on captions.
+that its size (about 50 bytes an item) does not depend on captions. `database` guards the file, `pending` holds the
+rows of steps 3 to 6.
 
 Rejected: appending to one log file (group commit, checksums and torn tails would be ours to get right, and the index
 a second store); writing Parquet row by row (a part cannot be appended to); a server database (a cron job on a laptop
@@ -25,44 +26,23 @@ This module is synchronous SQL and nothing else; `ledger` decides when, and on w
 """
 
 import json
-import os
 import sqlite3
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
-from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OutputError
-from pipeline.store.schema import Kind
+from pipeline.store.database import Database
+from pipeline.store.keys import item_key
+from pipeline.store.pending import PendingRow, PendingRows, Reservation
 
 __all__ = ["Journal", "PaidTurn", "PendingRow", "Reservation", "SettledAs", "Standing", "item_key"]
 
-VERSION = 1
-_KINDS = list(Kind)
 _LOOKUP_BATCH = 500
-
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE fingerprints (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE);
-CREATE TABLE settled (
-    item BLOB NOT NULL, fingerprint INTEGER NOT NULL, state INTEGER NOT NULL, error_type TEXT,
-    PRIMARY KEY (item, fingerprint)) WITHOUT ROWID;
-CREATE TABLE shapes (id INTEGER PRIMARY KEY, manifest BLOB, data TEXT, UNIQUE (manifest, data));
-CREATE TABLE parts (
-    name TEXT PRIMARY KEY, kind INTEGER NOT NULL, published INTEGER NOT NULL, rows INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE pending (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, shape INTEGER NOT NULL, part TEXT,
-    body TEXT NOT NULL, extras BLOB, thumbnail BLOB, reuse BLOB);
-CREATE INDEX pending_part ON pending (kind, part, shape);
-CREATE TABLE answers (reuse BLOB PRIMARY KEY, pending INTEGER, part TEXT, item_id TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE turns (
-    item BLOB NOT NULL, fingerprint INTEGER NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    body TEXT NOT NULL, answer BLOB NOT NULL, PRIMARY KEY (item, fingerprint, turn, attempt)) WITHOUT ROWID;
-CREATE TABLE flights (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE runs (run_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-"""
 
 
 class SettledAs(IntEnum):
@@ -82,37 +62,6 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingRow:
-    """A row of the dataset on its way to a part.
-
-    Attributes:
-        body: the columns as plain JSON values, times as microseconds since the epoch.
-        manifest_schema: the serialized Arrow schema of `extras`, `None` where there are none.
-        data_schema: the JSON schema behind the `data` column, as canonical JSON text.
-        extras: the manifest's other columns as one serialized record batch.
-        reuse: the key by which identical requests find this answer.
-    """
-
-    kind: Kind
-    body: dict[str, Any]
-    manifest_schema: bytes | None = None
-    data_schema: str | None = None
-    extras: bytes | None = None
-    thumbnail: bytes | None = None
-    reuse: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """A part that was named before it is written, with the shape of its rows."""
-
-    name: str
-    kind: Kind
-    manifest_schema: bytes | None = None
-    data_schema: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PaidTurn:
     """A turn that was answered while its item is not settled: the request row and the whole answer."""
 
@@ -122,11 +71,6 @@ class PaidTurn:
     answer: bytes = field(repr=False)
 
 
-def item_key(item_id: str) -> bytes:
-    """The 16 bytes by which the journal knows an item; any text, lone surrogates included, has one."""
-    return blake2b(item_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
 class Journal:
     """One connection to the journal. Not thread-safe: one thread at a time.
 
@@ -134,76 +78,65 @@ class Journal:
         path: the database file; made with mode 0600 where there is none.
         read_only: opens without the right to write.
 
+    Attributes:
+        database: the file, and its transactions.
+        pending: the rows on their way to parts.
+
     Raises:
         OutputError: the journal was written by a newer version.
-        sqlite3.DatabaseError: the file is damaged.
+        sqlite3.DatabaseError: the file is damaged, or cannot be opened.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.is_new = not path.exists()
-        if self.is_new:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
-        mode = "ro" if read_only else "rw"
-        uri = f"{path.absolute().as_uri()}?mode={mode}"
-        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+        self.database = Database(path, read_only=read_only)
+        self._db = self.database.connection
+        self.pending = PendingRows(self._db)
         self._ids: dict[str, int] = {}
-        self._shapes: dict[tuple[bytes | None, str | None], int] = {}
-        try:
-            self._open(path)
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _open(self, path: Path) -> None:
-        if self.is_new:
-            self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA cache_size=-32000")
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-        if not tables:
-            self._db.executescript(f"BEGIN;{_TABLES}COMMIT;")
-            self._db.execute("INSERT INTO meta VALUES ('version', ?)", (str(VERSION),))
-            self.is_new = True
-        elif "meta" not in tables:
-            raise sqlite3.DatabaseError("not a journal of this program")
-        found = self._db.execute("SELECT value FROM meta WHERE name='version'").fetchone()
-        version = int(found[0]) if found and found[0].isdigit() else 0
-        if version > VERSION:
-            raise OutputError(
-                f"{path}: written by a newer version of pipeline (journal version {version}, this one reads "
-                f"{VERSION}); upgrade, or choose another output.path"
-            )
-        if version < 1:
-            raise sqlite3.DatabaseError("no version in the journal")
 
     def close(self) -> None:
         """Closes the connection; the write-ahead log is folded into the file."""
-        self._db.close()
+        self.database.close()
 
     def check(self) -> None:
-        """Reads the whole structure.
+        """Reads everything in a journal that is not sealed but its index, which `recovery` holds against the parts.
 
         Raises:
             sqlite3.DatabaseError: something in it is damaged.
         """
-        verdict = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(str(verdict).splitlines()[0])
-
-    # One transaction a group.
+        self.database.check()
+        if self.database.is_sealed:
+            return
+        try:
+            everything = chain(self.pending.rows(), self._turn_bodies(), self.flights(), self.unfinished_runs())
+            deque(everything, maxlen=0)
+            self.pending.known_parts()
+        except (ValueError, TypeError, IndexError) as error:
+            raise sqlite3.DatabaseError(f"a row of it cannot be read: {error}") from error
 
     def begin(self) -> None:
         """Starts a transaction."""
-        self._db.execute("BEGIN IMMEDIATE")
+        self.database.begin()
 
     def commit(self) -> None:
         """Ends it; synced when this returns."""
-        self._db.execute("COMMIT")
+        self.database.commit()
 
     def rollback(self) -> None:
         """Takes it back."""
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        self.database.rollback()
+        self._ids.clear()
+        self.pending.forget_cached()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block, or nothing of it."""
+        self.begin()
+        try:
+            yield
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
 
     # What runs write.
 
@@ -240,33 +173,18 @@ class Journal:
         """The paid turns of an item that is not settled, in order."""
         found = self._db.execute(
             "SELECT turn, attempt, body, answer FROM turns WHERE item=? AND fingerprint=? ORDER BY turn, attempt",
-            (item, self._id(fingerprint)),
+            (item, self._known_id(fingerprint)),
         )
         return [PaidTurn(turn, attempt, json.loads(body), answer) for turn, attempt, body, answer in found]
 
     def items_with_turns(self, fingerprint: str) -> set[bytes]:
         """The keys of the items that have paid turns and are not settled."""
-        found = self._db.execute("SELECT DISTINCT item FROM turns WHERE fingerprint=?", (self._id(fingerprint),))
+        found = self._db.execute("SELECT DISTINCT item FROM turns WHERE fingerprint=?", (self._known_id(fingerprint),))
         return {key for (key,) in found}
 
     def add_row(self, row: PendingRow) -> None:
         """Puts a row on its way to a part."""
-        cursor = self._db.execute(
-            "INSERT INTO pending (kind, shape, body, extras, thumbnail, reuse) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                _KINDS.index(row.kind),
-                self._shape(row.manifest_schema, row.data_schema),
-                json.dumps(row.body, ensure_ascii=False, separators=(",", ":")),
-                row.extras,
-                row.thumbnail,
-                row.reuse,
-            ),
-        )
-        if row.reuse is not None:
-            self._db.execute(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?, NULL, ?)",
-                (row.reuse, cursor.lastrowid, row.body["item_id"]),
-            )
+        self.pending.add(row)
 
     def settle(self, item: bytes, fingerprint: str, standing: Standing) -> None:
         """Marks an item as settled, and lets go of its kept turns."""
@@ -288,7 +206,7 @@ class Journal:
 
     def standings(self, keys: Sequence[bytes], fingerprint: str) -> dict[bytes, Standing]:
         """How these items stand under a fingerprint; unsettled ones are left out."""
-        mark = self._id(fingerprint)
+        mark = self._known_id(fingerprint)
         found: dict[bytes, Standing] = {}
         for start in range(0, len(keys), _LOOKUP_BATCH):
             chunk = keys[start : start + _LOOKUP_BATCH]
@@ -308,7 +226,7 @@ class Journal:
                 f"SELECT count(*) FROM (SELECT item FROM settled WHERE item IN ({marks}) AND state=0 "  # noqa: S608 - question marks alone
                 "GROUP BY item HAVING sum(fingerprint=?)=0)"
             )
-            count += self._db.execute(query, (*chunk, self._id(fingerprint))).fetchone()[0]
+            count += self._db.execute(query, (*chunk, self._known_id(fingerprint))).fetchone()[0]
         return count
 
     def fingerprints(self) -> list[str]:
@@ -319,118 +237,39 @@ class Journal:
         """Remembers a fingerprint, so that a resumed run needs no second leave."""
         self._db.execute("INSERT OR IGNORE INTO fingerprints (fingerprint) VALUES (?)", (fingerprint,))
 
-    def answer_place(self, reuse: bytes) -> tuple[PendingRow | None, str | None, str] | None:
-        """Where an identical request was answered: its pending row, or its part's name; and the item's id."""
-        found = self._db.execute("SELECT pending, part, item_id FROM answers WHERE reuse=?", (reuse,)).fetchone()
-        if found is None:
-            return None
-        pending, part, item_id = found
-        row = self._db.execute("SELECT body, thumbnail FROM pending WHERE id=?", (pending,)).fetchone()
-        if row is None:
-            return None, part, item_id
-        return PendingRow(Kind.RESULTS, json.loads(row[0]), thumbnail=row[1]), None, item_id
-
-    # Publishing.
-
-    def pending_counts(self) -> dict[Kind, int]:
-        """Rows that have no part yet."""
-        found = dict(self._db.execute("SELECT kind, count(*) FROM pending WHERE part IS NULL GROUP BY kind"))
-        return {kind: found.get(number, 0) for number, kind in enumerate(_KINDS)}
-
-    def reserve(self, kind: Kind, name: str, most: int) -> Reservation | None:
-        """Gives the oldest rows of one kind and shape the name of a part; `None` where no row waits."""
-        number = _KINDS.index(kind)
-        first = self._db.execute(
-            "SELECT shape FROM pending WHERE kind=? AND part IS NULL ORDER BY id LIMIT 1", (number,)
-        ).fetchone()
-        if first is None:
-            return None
-        changed = self._db.execute(
-            "UPDATE pending SET part=? WHERE id IN (SELECT id FROM pending WHERE kind=? AND part IS NULL AND shape=? "
-            "ORDER BY id LIMIT ?)",
-            (name, number, first[0], most),
-        ).rowcount
-        self._db.execute("INSERT INTO parts VALUES (?, ?, 0, ?)", (name, number, changed))
-        manifest, data = self._db.execute("SELECT manifest, data FROM shapes WHERE id=?", (first[0],)).fetchone()
-        return Reservation(name, kind, manifest, data)
-
-    def reserved(self) -> list[Reservation]:
-        """Parts that were named and are not known to be in place."""
+    def settled_sums(self) -> dict[str, tuple[int, int]]:
+        """By fingerprint, how many items succeeded, and the exclusive or of their keys: equal for equal indexes."""
+        sums: dict[str, tuple[int, int]] = {}
         query = (
-            "SELECT parts.name, parts.kind, (SELECT shape FROM pending WHERE part=parts.name LIMIT 1) "
-            "FROM parts WHERE published=0"
+            "SELECT fingerprints.fingerprint, item FROM settled LEFT JOIN fingerprints ON id=settled.fingerprint "
+            "WHERE state=0"
         )
-        found = []
-        for name, number, shape in self._db.execute(query).fetchall():
-            row = self._db.execute("SELECT manifest, data FROM shapes WHERE id=?", (shape,)).fetchone()
-            manifest, data = row or (None, None)
-            found.append(Reservation(name, _KINDS[number], manifest, data))
-        return found
-
-    def rows_of(self, name: str) -> Iterator[tuple[dict[str, Any], bytes | None, bytes | None]]:
-        """The rows reserved for a part, in order: columns, extras, thumbnail."""
-        found = self._db.execute(
-            "SELECT body, extras, thumbnail FROM pending INDEXED BY pending_part WHERE part=? AND kind IN (0, 1, 2) "
-            "ORDER BY id",
-            (name,),
-        )
-        for body, extras, thumbnail in found:
-            yield json.loads(body), extras, thumbnail
-
-    def published(self, name: str) -> None:
-        """The part is in place: its rows leave the journal."""
-        self._db.execute(
-            "UPDATE answers SET part=?, pending=NULL WHERE reuse IN "
-            "(SELECT reuse FROM pending WHERE part=? AND reuse IS NOT NULL) AND part IS NULL",
-            (name, name),
-        )
-        self._db.execute("DELETE FROM pending WHERE part=?", (name,))
-        self._db.execute("UPDATE parts SET published=1 WHERE name=?", (name,))
-
-    def known_parts(self) -> dict[str, Kind]:
-        """The parts that this journal published."""
-        found = self._db.execute("SELECT name, kind FROM parts WHERE published=1")
-        return {name: _KINDS[number] for name, number in found}
-
-    def adopt_part(self, name: str, kind: Kind, rows: int) -> None:
-        """Takes a part that stands in the dataset into the list."""
-        self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, 1, ?)", (name, _KINDS.index(kind), rows))
-
-    def forget_part(self, name: str) -> None:
-        """Strikes a part that is gone from the list."""
-        self._db.execute("DELETE FROM parts WHERE name=?", (name,))
-        self._db.execute("DELETE FROM answers WHERE part=?", (name,))
+        for fingerprint, key in self._db.execute(query):
+            count, mixed = sums.get(fingerprint, (0, 0))
+            sums[fingerprint] = count + 1, mixed ^ int.from_bytes(key)
+        return sums
 
     def forget_settled(self) -> None:
         """Empties the index, before it is filled again from parts and pending rows."""
         self._db.execute("DELETE FROM settled")
 
-    def pending_rows(self) -> Iterator[tuple[Kind, dict[str, Any]]]:
-        """Every row that is not in a published part, oldest first."""
-        for number, body in self._db.execute("SELECT kind, body FROM pending ORDER BY id"):
-            yield _KINDS[number], json.loads(body)
+    def _turn_bodies(self) -> Iterator[Any]:
+        for (body,) in self._db.execute("SELECT body FROM turns"):
+            yield json.loads(body)
 
     def _id(self, fingerprint: str) -> int:
+        """The number of a fingerprint that is being written."""
+        if self._known_id(fingerprint) < 0:
+            self.accept(fingerprint)
+        return self._known_id(fingerprint)
+
+    def _known_id(self, fingerprint: str) -> int:
+        """The number of a fingerprint, -1 where the journal does not know it."""
         known = self._ids.get(fingerprint)
         if known is None:
             query = "SELECT id FROM fingerprints WHERE fingerprint=?"
             found = self._db.execute(query, (fingerprint,)).fetchone()
             if found is None:
-                if not self._db.in_transaction:
-                    return -1
-                self.accept(fingerprint)
-                found = self._db.execute(query, (fingerprint,)).fetchone()
+                return -1
             known = self._ids[fingerprint] = int(found[0])
-        return known
-
-    def _shape(self, manifest: bytes | None, data: str | None) -> int:
-        key = (manifest, data)
-        known = self._shapes.get(key)
-        if known is None:
-            query = "SELECT id FROM shapes WHERE manifest IS ? AND data IS ?"
-            found = self._db.execute(query, key).fetchone()
-            if found is None:
-                self._db.execute("INSERT INTO shapes (manifest, data) VALUES (?, ?)", key)
-                found = self._db.execute(query, key).fetchone()
-            known = self._shapes[key] = int(found[0])
         return known

@@ -1,102 +1,72 @@
 """The ledger: the one writer of a dataset, as seen from the event loop.
 
-`Ledger` takes attempts and outcomes from many tasks, groups what is waiting into one synced transaction of the
-journal (a group is whatever came while the last one was being synced: no timer, no added latency), and turns pending
-rows into parts. Its loops run shielded: whatever was handed over before the run ended, however it ended, is written.
+`Ledger` takes attempts and outcomes from many tasks, has them written in grouped commits (see `writer`), and turns
+pending rows into parts. Whatever was handed over before the run ended, however it ended, is written.
+
+When something cannot be written (no space, no rights), each task whose work it was hears an `OutputError`, and
+`depart` refuses: no new request is sent. What is in flight is still taken, as far as it can be written.
 
 Each piece of work is a function of the journal, so the order of writes is read in `journal` and nowhere else.
 """
 
-import math
-from collections.abc import AsyncIterator, Callable, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pyarrow as pa
-import pyarrow.parquet as pq
 from anyio import to_thread
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.errors import OutputError
 from pipeline.records import Attempt, Item, Outcome
-from pipeline.store.journal import Journal, PaidTurn, Reservation, SettledAs, Standing, item_key
-from pipeline.store.parts import folder, write_part, write_whole
-from pipeline.store.rows import attempt_body, attempt_row, micros, outcome_row, to_table
+from pipeline.store.identity import DatasetSettings, RunIdentity
+from pipeline.store.journal import Journal, PaidTurn, PendingRow, SettledAs, Standing, item_key
+from pipeline.store.parts import made_folder, write_whole
+from pipeline.store.pending import Reservation
+from pipeline.store.publishing import publish_reserved, read_answer
+from pipeline.store.rows import attempt_body, attempt_row, outcome_row
 from pipeline.store.schema import Kind
+from pipeline.store.writer import Entry, GroupWriter
 
-__all__ = ["DatasetSettings", "Ledger", "RunIdentity", "open_ledger"]
+__all__ = ["KEPT_BYTES", "DatasetSettings", "Ledger", "RunIdentity", "open_ledger"]
 
 KEPT_BYTES = 1_000_000
-ANSWER_COLUMNS = ("caption", "replies", "stop_reason", "model", "message_id", "request_id", "warnings")
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetSettings:
-    """How the dataset is cut.
-
-    Attributes:
-        output: the dataset's folder.
-        rows_per_file: a part is written when this many rows wait; also the most rows of one part.
-        flush_seconds: a part is written at least this often while rows wait.
-        compression: Parquet codec.
-    """
-
-    output: Path
-    rows_per_file: int = 50_000
-    flush_seconds: float = 60.0
-    compression: str = "zstd"
-
-
-@dataclass(frozen=True, slots=True)
-class RunIdentity:
-    """What every row of a run carries, and what its `runs` entry begins with."""
-
-    run_id: str
-    fingerprint: str
-    data_schema: str | None = None
-    body: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One piece of work for the writer; `done` is set once it is synced, or has failed."""
-
-    work: Callable[[Journal], Any]
-    done: anyio.Event
-    result: Any = None
-    error: BaseException | None = None
+"""The most that is kept of an answer that cannot be read."""
 
 
 class Ledger:
-    """Takes what happened, and answers once it is durable. Made by `open_ledger`."""
+    """Takes what happened, and answers once it is durable. Made by `open_ledger`.
+
+    Attributes:
+        failure: why nothing more can be written, once that is so.
+    """
 
     def __init__(self, journal: Journal, settings: DatasetSettings, run: RunIdentity) -> None:
         self._journal = journal
         self._settings = settings
         self._run = run
-        self._begun = False
         self._flights = count(1)
         self._parts = count(1)
-        self._rows_waiting = 0
+        self._waiting = dict.fromkeys(Kind, 0)
         self._full = anyio.Event()
-        self._send: MemoryObjectSendStream[_Entry]
-        self._receive: MemoryObjectReceiveStream[_Entry]
-        self._send, self._receive = anyio.create_memory_object_stream[_Entry](math.inf)
-        self._one_thread = anyio.CapacityLimiter(1)
+        self._publishing = anyio.Lock()
+        self._writer = GroupWriter(journal, self._begin, self._note)
         self.failure: OutputError | None = None
 
     def depart(self, item_id: str, turn: int, attempt: int, started_at: datetime) -> int:
-        """Notes that a request is about to be sent; not waited for. Returns the number to give back in `arrive`."""
+        """Notes that a request is about to be sent; not waited for. Returns the number to give back in `arrive`.
+
+        Raises:
+            OutputError: something could not be written, so nothing may be sent.
+        """
+        if self.failure is not None:
+            raise self.failure
         flight = next(self._flights)
-        plan = Attempt(item_id, turn, attempt, started_at, 0.0, error_type="connection_error")
-        body = attempt_body(plan, self._run.fingerprint, self._run.run_id)
-        self._put(lambda journal: journal.add_flight(flight, body))
+        body = attempt_body(Attempt(item_id, turn, attempt, started_at, 0.0, error_type="connection_error"), self._run)
+        self._writer.put(lambda journal: journal.add_flight(flight, body))
         return flight
 
     async def arrive(self, flight: int, attempt: Attempt) -> None:
@@ -105,7 +75,7 @@ class Ledger:
         Raises:
             OutputError: it could not be written.
         """
-        row = attempt_row(attempt, self._run.fingerprint, self._run.run_id)
+        row = attempt_row(attempt, self._run)
 
         def work(journal: Journal) -> None:
             journal.end_flight(flight)
@@ -114,28 +84,34 @@ class Ledger:
                 paid = PaidTurn(attempt.turn, attempt.attempt, row.body, attempt.answer)
                 journal.add_turn(item_key(attempt.item_id), self._run.fingerprint, paid)
 
-        await self._written(work, rows=1)
+        await self._add(row, work)
 
     async def keep_unreadable(self, name: str, raw: bytes) -> None:
-        """Keeps the bytes of an answer that cannot be read and may have been paid for, at most `KEPT_BYTES`."""
+        """Keeps the bytes of an answer that cannot be read and may have been paid for, at most `KEPT_BYTES`.
+
+        Raises:
+            OutputError: they could not be written.
+        """
         place = self._settings.output / "_state" / "unreadable"
-        safe = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)[:100]
+        safe = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)[:60]
 
         def keep() -> None:
-            place.mkdir(exist_ok=True, mode=0o700)
-            write_whole(place / f"{safe}.body", raw[:KEPT_BYTES])
+            write_whole(made_folder(place, 0o700) / f"{safe}.body", raw[:KEPT_BYTES], mode=0o600)
 
-        await to_thread.run_sync(keep)
+        try:
+            await to_thread.run_sync(keep)
+        except OSError as error:
+            raise self._failed(error) from error
 
     async def answer_for(self, reuse: bytes) -> dict[str, Any] | None:
         """The columns of the row that answered an identical request, `None` where there is none."""
-        found = await self.ask(lambda journal: journal.answer_place(reuse))
+        found = await self.ask(lambda journal: journal.pending.answer_place(reuse))
         if found is None:
             return None
-        row, part, item_id = found
-        if row is not None:
-            body: dict[str, Any] = row.body
-            return body
+        body, part, item_id = found
+        if body is not None or part is None:
+            answer: dict[str, Any] | None = body
+            return answer
         return await to_thread.run_sync(read_answer, self._settings.output, part, item_id, self._run.fingerprint)
 
     async def settle(self, outcome: Outcome, *, key: bytes | None = None, reuse: bytes | None = None) -> None:
@@ -149,26 +125,19 @@ class Ledger:
         Raises:
             OutputError: it could not be written.
         """
-        row = outcome_row(
-            outcome,
-            fingerprint=self._run.fingerprint,
-            run_id=self._run.run_id,
-            created_at=datetime.now(UTC),
-            data_schema=self._run.data_schema,
-            reuse=reuse,
-        )
-        standing = _standing(outcome)
+        row = outcome_row(outcome, self._run, datetime.now(UTC), reuse=reuse)
+        standing = _standing(outcome, row)
         settled_key = key or item_key(outcome.item.item_id)
 
         def work(journal: Journal) -> None:
             journal.add_row(row)
             journal.settle(settled_key, self._run.fingerprint, standing)
 
-        await self._written(work, rows=1)
+        await self._add(row, work)
 
     async def ask(self, question: Callable[[Journal], Any]) -> Any:
-        """Reads from the journal, in order with the writes."""
-        return await self._done(self._put(question))
+        """Reads from the journal, in order with the writes; a question may not write."""
+        return await self._done(self._writer.put(question, writes=False))
 
     async def paid_turns(self, item: Item) -> list[PaidTurn]:
         """The turns of this item that were paid and answered already, in order."""
@@ -177,98 +146,109 @@ class Ledger:
         )
         return turns
 
-    async def publish(self) -> None:
-        """Puts every pending row into parts."""
-        for kind in Kind:
-            while (reservation := await self._reserve(kind)) is not None:
-                await self._write(reservation)
-        self._rows_waiting = 0
+    async def publish(self, *, full_only: bool = False) -> None:
+        """Puts every pending row into parts, or those of the tables that have enough of them.
+
+        Raises:
+            OutputError: a part could not be written; its rows are in the journal.
+        """
+        async with self._publishing:
+            for kind in Kind:
+                while self._waiting[kind] >= (self._settings.rows_per_file if full_only else 1):
+                    reservation = await self._reserve(kind)
+                    self._waiting[kind] = self._waiting[kind] - reservation.rows if reservation else 0
+                    if reservation is not None:
+                        await self._write(reservation)
 
     async def _reserve(self, kind: Kind) -> Reservation | None:
         name = f"part-{self._run.run_id}-{next(self._parts):05d}.parquet"
         most = self._settings.rows_per_file
-        reservation: Reservation | None = await self._written(lambda journal: journal.reserve(kind, name, most))
+        entry = self._writer.put(lambda journal: journal.pending.reserve(kind, name, most))
+        reservation: Reservation | None = await self._done(entry)
         return reservation
 
     async def _write(self, reservation: Reservation) -> None:
-        rows = await self.ask(lambda journal: list(journal.rows_of(reservation.name)))
-        write = partial(publish_part, self._settings, reservation, rows)
+        journal = self._settings.output / "_state" / "journal.sqlite"
         try:
-            await to_thread.run_sync(write, abandon_on_cancel=False)
-        except OSError as error:
-            self.failure = OutputError(_say(self._settings.output, error))
-            raise self.failure from error
-        await self._written(lambda journal: journal.published(reservation.name))
+            size = await to_thread.run_sync(publish_reserved, self._settings, reservation, journal)
+        except (OSError, sqlite3.Error, pa.ArrowException) as error:
+            raise self._failed(error) from error
+        await self._done(self._writer.put(lambda journal: journal.pending.published(reservation.name, size)))
 
-    def _put(self, work: Callable[[Journal], Any]) -> _Entry:
-        entry = _Entry(work, anyio.Event())
-        self._send.send_nowait(entry)
-        return entry
-
-    async def _written(self, work: Callable[[Journal], Any], *, rows: int = 0) -> Any:
-        entry = self._put(work)
-        self._rows_waiting += rows
-        if self._rows_waiting >= self._settings.rows_per_file:
+    async def _add(self, row: PendingRow, work: Callable[[Journal], None]) -> None:
+        """Writes down one row, and has it published once enough of its kind wait."""
+        entry = self._writer.put(work)
+        self._waiting[row.kind] += 1
+        if self._waiting[row.kind] >= self._settings.rows_per_file:
             self._full.set()
-        return await self._done(entry)
+        await self._done(entry)
 
-    async def _done(self, entry: _Entry) -> Any:
+    async def _done(self, entry: Entry) -> Any:
         await entry.done.wait()
+        if isinstance(entry.error, sqlite3.Error | OSError):
+            raise self._failed(entry.error) from entry.error
         if entry.error is not None:
-            raise self.failure or entry.error
+            raise entry.error
         return entry.result
 
+    def _failed(self, error: Exception) -> OutputError:
+        """The first failure, which stays the run's."""
+        if self.failure is None:
+            reason = getattr(error, "strerror", None) or str(error)
+            output = self._settings.output
+            self.failure = OutputError(
+                f"{output}: cannot be written any more: {reason}; make room or mend it, then run again to resume"
+            )
+        return self.failure
+
+    def _note(self, error: Exception) -> None:
+        if isinstance(error, sqlite3.Error | OSError):
+            self._failed(error)
+
+    def _begin(self, journal: Journal) -> None:
+        """What stands in the first transaction of a run, with its first row: an idle run leaves no trace."""
+        journal.accept(self._run.fingerprint)
+        journal.add_run(self._run.run_id, {"started_at": datetime.now(UTC).isoformat(), **self._run.body})
+
     async def serve(self) -> None:
-        """The writer: one group after the other until the ledger closes."""
-        with anyio.CancelScope(shield=True):
-            async for first in self._receive:
-                group = [first, *self._drain()]
-                await to_thread.run_sync(self._commit, group, limiter=self._one_thread)
-                for entry in group:
-                    entry.done.set()
-
-    def _drain(self) -> list[_Entry]:
-        waiting = []
-        while True:
-            try:
-                waiting.append(self._receive.receive_nowait())
-            except (anyio.WouldBlock, anyio.EndOfStream):
-                return waiting
-
-    def _commit(self, group: Sequence[_Entry]) -> None:
-        try:
-            self._journal.begin()
-            if not self._begun:
-                self._journal.accept(self._run.fingerprint)
-                self._journal.add_run(self._run.run_id, {**self._run.body, "started_at": micros(datetime.now(UTC))})
-            for entry in group:
-                entry.result = entry.work(self._journal)
-            self._journal.commit()
-            self._begun = True
-        except Exception as error:  # noqa: BLE001 - whatever the database says, each waiting task must hear it
-            self._journal.rollback()
-            self.failure = OutputError(_say(self._settings.output, error))
-            for entry in group:
-                entry.error = error
+        """Writes until `close`."""
+        await self._writer.serve()
 
     async def flush_regularly(self) -> None:
-        """Publishes when enough rows wait, and at least every `flush_seconds` while any do."""
-        while True:
-            with anyio.move_on_after(self._settings.flush_seconds):
+        """Publishes when enough rows wait, and at least every `flush_seconds` while any do, until something fails."""
+        due = anyio.current_time() + self._settings.flush_seconds
+        while self.failure is None:
+            with anyio.move_on_at(due):
                 await self._full.wait()
             self._full = anyio.Event()
-            if self._rows_waiting:
-                with anyio.CancelScope(shield=True):
-                    await self.publish()
+            is_due = anyio.current_time() >= due
+            if is_due:
+                due = anyio.current_time() + self._settings.flush_seconds
+            with anyio.CancelScope(shield=True):
+                try:
+                    await self.publish(full_only=not is_due)
+                except OutputError:
+                    return  # it stands in `failure`: `depart` refuses, and the ledger's end raises it
 
     @property
     def has_written(self) -> bool:
         """Whether this run has changed the dataset."""
-        return self._begun
+        return self._writer.has_written
 
-    def close(self) -> None:
-        """No more work: `serve` ends once what it was given is written."""
-        self._send.close()
+    async def close(self) -> None:
+        """Publishes what is pending, unless something failed already, and ends the writer."""
+        with anyio.CancelScope(shield=True):
+            try:
+                if self.failure is None and self.has_written:
+                    await self.publish()
+            except OutputError:
+                pass  # it stands in `failure`, which the ledger's end raises
+            finally:
+                self._writer.close()
+
+    def discard(self) -> None:
+        """Lets go of what a run that broke off may have left open."""
+        self._writer.discard()
 
 
 @asynccontextmanager
@@ -279,49 +259,29 @@ async def open_ledger(journal: Journal, settings: DatasetSettings, run: RunIdent
         OutputError: something could not be written; what was received is in the journal, or named in the message.
     """
     ledger = Ledger(journal, settings, run)
-    async with anyio.create_task_group() as writers:
-        writers.start_soon(ledger.serve)
-        flusher = anyio.CancelScope()
-
-        async def flush() -> None:
-            with flusher:
-                await ledger.flush_regularly()
-
-        writers.start_soon(flush)
-        try:
-            yield ledger
-        finally:
-            flusher.cancel()
-            with anyio.CancelScope(shield=True):
-                if ledger.failure is None and ledger.has_written:
-                    await ledger.publish()
-                ledger.close()
-
-
-def read_answer(output: Path, part: str, item_id: str, fingerprint: str) -> dict[str, Any] | None:
-    """One row of `results` out of its part, `None` where it is not there any more."""
-    wanted = [("item_id", "=", item_id), ("fingerprint", "=", fingerprint)]
     try:
-        rows = pq.read_table(folder(output, Kind.RESULTS) / part, columns=list(ANSWER_COLUMNS), filters=wanted)
-    except (OSError, pa.ArrowException):
-        return None
-    found: list[dict[str, Any]] = rows.to_pylist()
-    return found[0] if found else None
+        async with anyio.create_task_group() as writers:
+            writers.start_soon(ledger.serve)
+            flusher = anyio.CancelScope()
+            writers.start_soon(_flush, ledger, flusher)
+            try:
+                yield ledger
+            finally:
+                flusher.cancel()
+                await ledger.close()
+    finally:
+        ledger.discard()
+    if ledger.failure is not None:
+        raise ledger.failure
 
 
-def publish_part(settings: DatasetSettings, reservation: Reservation, rows: Sequence[Any]) -> None:
-    """Writes one reserved part into its place."""
-    table = to_table(reservation, rows)
-    write_part(settings.output, reservation.kind, reservation.name, table, settings.compression)
+async def _flush(ledger: Ledger, scope: anyio.CancelScope) -> None:
+    with scope:
+        await ledger.flush_regularly()
 
 
-def _standing(outcome: Outcome) -> Standing:
+def _standing(outcome: Outcome, row: PendingRow) -> Standing:
     if outcome.error is None:
         return Standing(SettledAs.SUCCEEDED)
     state = SettledAs.FAILED_RETRYABLE if outcome.error.retryable else SettledAs.FAILED
-    return Standing(state, outcome.error.error_type)
-
-
-def _say(output: Path, error: BaseException) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    return f"{output}: cannot be written any more: {reason}; make room or mend it, then run again to resume"
+    return Standing(state, row.body["error_type"])

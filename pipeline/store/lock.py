@@ -37,6 +37,9 @@ class OutputLock:
             raise OutputHeldError(
                 f"{self._path.parent.parent}: another run holds this output; wait for it, or choose another output.path"
             ) from None
+        except OSError:
+            os.close(self._fd)
+            raise
         return self
 
     def __exit__(

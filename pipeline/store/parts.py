@@ -3,22 +3,25 @@
 A reader that lists `part-*.parquet` therefore never sees a half-written file. The steps are those of every atomic
 file: a temporary name in the same folder (which no reader's pattern matches), write, `fsync` of the file, `rename`,
 `fsync` of the folder. A crash before the rename leaves a stray `.tmp-*`, which `sweep` removes at the next start; a
-crash after it leaves the whole part.
+crash after it leaves the whole part. Pages carry checksums, so that a reader knows a damaged part from a whole one.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.store.schema import Kind
 
-__all__ = ["folder", "is_whole", "list_parts", "sweep", "sync_folder", "write_part", "write_whole"]
+__all__ = ["folder", "is_whole", "list_parts", "made_folder", "sweep", "sync_folder", "write_part", "write_whole"]
 
 _TEMPORARY = ".tmp-"
 _DICTIONARY = ["fingerprint", "run_id", "stop_reason", "model", "mode", "error_type", "service_tier", "batch_id"]
+_ROWS = 8192
 
 
 def folder(output: Path, kind: Kind) -> Path:
@@ -26,35 +29,53 @@ def folder(output: Path, kind: Kind) -> Path:
     return output / kind.value
 
 
-def write_part(output: Path, kind: Kind, name: str, table: pa.Table, compression: str) -> Path:
-    """Publishes `table` as part `name`; durable and visible when this returns.
+def write_part(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], compression: str) -> int:
+    """Publishes the tables, one after the other, as one part; durable and visible when this returns.
+
+    Each table becomes a row group, so that memory is that of the largest one.
+
+    Returns:
+        the part's size in bytes.
 
     Raises:
         OSError: no space, no permission; nothing is visible then.
     """
-    place = folder(output, kind)
-    place.mkdir(exist_ok=True)
-    temporary = place / f"{_TEMPORARY}{name}"
-    with temporary.open("wb") as sink:
-        dictionary = [column for column in _DICTIONARY if column in table.column_names]
-        codec = "none" if compression == "none" else compression
-        pq.write_table(table, sink, compression=codec, use_dictionary=dictionary)
-        sink.flush()
-        os.fsync(sink.fileno())
-    target = place / name
-    temporary.rename(target)
-    sync_folder(place)
-    return target
+    made_folder(path.parent)
+    dictionary = [column for column in _DICTIONARY if column in schema.names]
+    with _replacing(path, 0o666) as sink:
+        with pq.ParquetWriter(
+            sink, schema, compression=compression, use_dictionary=dictionary, write_page_checksum=True
+        ) as writer:
+            for table in tables:
+                writer.write_table(table)
+        return sink.tell()
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a small file atomically and durably."""
-    temporary = path.with_name(_TEMPORARY + path.name)
-    with temporary.open("wb") as sink:
+def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Writes a small file atomically and durably.
+
+    Raises:
+        OSError: no space, no permission; what stood at `path` before still does.
+    """
+    with _replacing(path, mode) as sink:
         sink.write(content)
-        sink.flush()
-        os.fsync(sink.fileno())
-    temporary.rename(path)
+
+
+@contextmanager
+def _replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
+    """A new file that takes its place when the block ends, and leaves no trace when the block fails."""
+    temporary = path.with_name(_TEMPORARY + path.name)
+    temporary.unlink(missing_ok=True)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(temporary, flags, mode), "wb") as sink:
+            yield sink
+            sink.flush()
+            os.fsync(sink.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
@@ -64,20 +85,35 @@ def list_parts(output: Path, kind: Kind) -> list[Path]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the file is a readable Parquet part."""
+    """Whether the file is a Parquet part, sound in every page."""
+    if not path.is_file():
+        return False
     try:
-        pq.read_metadata(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as part:
+            rows = 0
+            for batch in part.iter_batches(_ROWS):
+                batch.validate(full=True)
+                rows += len(batch)
+            return bool(rows == part.metadata.num_rows)
     except (OSError, pa.ArrowException):
         return False
-    return True
 
 
 def sweep(output: Path) -> Iterator[Path]:
     """Removes the temporary files that a killed run left, and names them."""
-    for kind in Kind:
-        for stray in folder(output, kind).glob(f"{_TEMPORARY}*"):
+    for place in (*(folder(output, kind) for kind in Kind), output / "runs", output / "_state"):
+        for stray in place.glob(f"{_TEMPORARY}*"):
             stray.unlink(missing_ok=True)
             yield stray
+
+
+def made_folder(path: Path, mode: int = 0o777) -> Path:
+    """The folder, made durably where there is none, and its parents likewise."""
+    if not path.is_dir():
+        made_folder(path.parent)
+        path.mkdir(mode, exist_ok=True)
+        sync_folder(path.parent)
+    return path
 
 
 def sync_folder(path: Path) -> None:

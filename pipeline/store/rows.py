@@ -12,12 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.errors import ItemError
 from pipeline.records import Attempt, ImageRecord, Outcome, Usage
-from pipeline.store.journal import PendingRow, Reservation
+from pipeline.store.identity import RunIdentity
+from pipeline.store.keys import clean
+from pipeline.store.pending import PendingRow, Reservation
 from pipeline.store.schema import Kind, part_schema
-from pipeline.store.struct_type import struct_type
+from pipeline.store.struct_type import fit, struct_type
 
-__all__ = ["TOKEN_COLUMNS", "attempt_body", "attempt_row", "micros", "outcome_row", "to_table"]
+__all__ = ["TOKEN_COLUMNS", "attempt_body", "attempt_row", "micros", "outcome_row", "reserved_schema", "to_table"]
 
 TOKEN_COLUMNS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,17 +31,17 @@ def micros(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def attempt_row(attempt: Attempt, fingerprint: str, run_id: str) -> PendingRow:
+def attempt_row(attempt: Attempt, run: RunIdentity) -> PendingRow:
     """A row of `requests`."""
-    return PendingRow(Kind.REQUESTS, attempt_body(attempt, fingerprint, run_id))
+    return PendingRow(Kind.REQUESTS, attempt_body(attempt, run))
 
 
-def attempt_body(attempt: Attempt, fingerprint: str, run_id: str) -> dict[str, Any]:
+def attempt_body(attempt: Attempt, run: RunIdentity) -> dict[str, Any]:
     """The columns of a row of `requests` as plain values."""
-    return {
-        "item_id": clean(attempt.item_id),
-        "fingerprint": fingerprint,
-        "run_id": run_id,
+    body = {
+        "item_id": attempt.item_id,
+        "fingerprint": run.fingerprint,
+        "run_id": run.run_id,
         "turn": attempt.turn,
         "attempt": attempt.attempt,
         "started_at": micros(attempt.started_at),
@@ -52,24 +55,17 @@ def attempt_body(attempt: Attempt, fingerprint: str, run_id: str) -> dict[str, A
         "service_tier": attempt.service_tier,
         "cost_usd": attempt.cost_usd,
     }
+    return _storable(body)
 
 
-def outcome_row(
-    outcome: Outcome,
-    *,
-    fingerprint: str,
-    run_id: str,
-    created_at: datetime,
-    data_schema: str | None = None,
-    reuse: bytes | None = None,
-) -> PendingRow:
+def outcome_row(outcome: Outcome, run: RunIdentity, created_at: datetime, *, reuse: bytes | None = None) -> PendingRow:
     """A row of `results`, or of `failures` where the outcome has an error."""
     item = outcome.item
     body: dict[str, Any] = {
-        "item_id": clean(item.item_id),
-        "fingerprint": fingerprint,
-        "run_id": run_id,
-        **(_failure(outcome) if outcome.error else _success(outcome)),
+        "item_id": item.item_id,
+        "fingerprint": run.fingerprint,
+        "run_id": run.run_id,
+        **(_failure(outcome.error) if outcome.error else _success(outcome)),
         **_tokens(outcome.usage),
         "cost_usd": outcome.cost_usd,
         "attempts": outcome.attempts,
@@ -78,20 +74,32 @@ def outcome_row(
     }
     return PendingRow(
         Kind.FAILURES if outcome.error else Kind.RESULTS,
-        body,
+        _storable(body),
         manifest_schema=item.extras.schema_ipc() if item.extras else None,
         extras=item.extras.row_ipc() if item.extras else None,
-        data_schema=None if outcome.error else data_schema,
-        thumbnail=outcome.thumbnail,
+        data_schema=None if outcome.error else run.data_schema,
+        thumbnail=None if outcome.error else outcome.thumbnail,
         reuse=None if outcome.error else reuse,
     )
 
 
-def to_table(reservation: Reservation, rows: Iterable[tuple[dict[str, Any], bytes | None, bytes | None]]) -> pa.Table:
-    """The table of one part, rows in the order given.
+def reserved_schema(reservation: Reservation) -> pa.Schema:
+    """The schema of a part that was named."""
+    manifest = reservation.manifest_schema
+    data = reservation.data_schema
+    return part_schema(
+        reservation.kind,
+        manifest=pa.struct(list(pa.ipc.read_schema(pa.py_buffer(manifest)))) if manifest else None,
+        data=struct_type(json.loads(data)) if data else None,
+        thumbnail=reservation.thumbnails,
+    )
+
+
+def to_table(schema: pa.Schema, rows: Iterable[tuple[dict[str, Any], bytes | None, bytes | None]]) -> pa.Table:
+    """Rows of one part as a table, in the order given.
 
     Args:
-        reservation: the part, with the schemas of its `manifest` and `data` columns.
+        schema: of the part.
         rows: columns as plain values, the manifest's message, the thumbnail.
     """
     bodies, extras, thumbnails = [], [], []
@@ -99,44 +107,56 @@ def to_table(reservation: Reservation, rows: Iterable[tuple[dict[str, Any], byte
         bodies.append(body)
         extras.append(extra)
         thumbnails.append(thumbnail)
-    manifest = _manifest_column(reservation.manifest_schema, extras) if reservation.manifest_schema else None
-    data = struct_type(json.loads(reservation.data_schema)) if reservation.data_schema else None
-    schema = part_schema(
-        reservation.kind,
-        manifest=manifest.type if manifest is not None else None,
-        data=data,
-        thumbnail=any(thumbnail is not None for thumbnail in thumbnails),
-    )
     columns = []
     for column in schema:
         if column.name == "manifest":
-            columns.append(manifest)
+            columns.append(_manifest_column(column.type, extras))
         elif column.name == "thumbnail":
             columns.append(pa.array(thumbnails, pa.binary()))
         else:
-            columns.append(pa.array([body.get(column.name) for body in bodies], column.type))
+            columns.append(_column([body.get(column.name) for body in bodies], column))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def clean(text: str) -> str:
-    """The text with what Parquet cannot hold (lone surrogates) written out as escapes."""
+def _column(values: list[Any], column: pa.Field) -> pa.Array:
+    """The values as their column; one that the column cannot hold becomes null, so that it blocks no part."""
+    if column.name == "data":
+        return pa.array([fit(value, column.type) for value in values], column.type)
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-    return text
+        return pa.array(values, column.type)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return pa.array([fit(value, column.type) for value in values], column.type)
 
 
-def _manifest_column(schema_ipc: bytes, messages: list[bytes | None]) -> pa.ChunkedArray:
-    schema = pa.ipc.read_schema(pa.py_buffer(schema_ipc))
+def _manifest_column(struct: pa.StructType, messages: list[bytes | None]) -> pa.Array:
+    schema = pa.schema(list(struct))
     batches = [pa.ipc.read_record_batch(pa.py_buffer(message), schema) for message in messages if message is not None]
-    return pa.chunked_array([batch.to_struct_array() for batch in batches], pa.struct(list(schema)))
+    return pa.Table.from_batches(batches, schema).to_struct_array().combine_chunks()
+
+
+def _storable(body: dict[str, Any]) -> dict[str, Any]:
+    """The columns without lone surrogates, which a server's JSON and a file's name may hold."""
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return {name: _cleaned(value) for name, value in body.items()}
+    return body
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_cleaned(element) for element in value]
+    if isinstance(value, dict):
+        return {clean(str(name)): _cleaned(element) for name, element in value.items()}
+    return value
 
 
 def _success(outcome: Outcome) -> dict[str, Any]:
     return {
-        "caption": clean(outcome.caption),
-        "replies": [clean(reply) for reply in outcome.replies],
+        "caption": outcome.caption,
+        "replies": list(outcome.replies),
         "data": outcome.data,
         "stop_reason": outcome.stop_reason,
         "model": outcome.model,
@@ -148,14 +168,13 @@ def _success(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _failure(outcome: Outcome) -> dict[str, Any]:
-    error = outcome.error
+def _failure(error: ItemError) -> dict[str, Any]:
     return {
-        "retryable": error.retryable if error else False,
-        "error_type": error.error_type if error else None,
-        "error_message": clean(str(error)),
-        "http_status": error.http_status if error else None,
-        "request_id": error.request_id if error else None,
+        "retryable": error.retryable,
+        "error_type": error.error_type,
+        "error_message": str(error),
+        "http_status": error.http_status,
+        "request_id": error.request_id,
     }
 
 
@@ -164,7 +183,4 @@ def _tokens(usage: Usage) -> dict[str, int]:
 
 
 def _image(record: ImageRecord) -> dict[str, Any]:
-    plain = asdict(record)
-    plain["source"] = clean(plain["source"])
-    plain["warnings"] = list(record.warnings)
-    return plain
+    return {**asdict(record), "warnings": list(record.warnings)}

@@ -10,9 +10,11 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-__all__ = ["IMAGES", "TIMESTAMP", "Kind", "part_schema"]
+__all__ = ["IMAGES", "OPTIONAL_COLUMNS", "TIMESTAMP", "Kind", "part_schema"]
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+OPTIONAL_COLUMNS = ("data", "manifest", "thumbnail")
+"""Columns that a part has only where its rows have something in them."""
 
 IMAGES = pa.list_(
     pa.struct(

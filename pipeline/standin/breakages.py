@@ -1,0 +1,138 @@
+"""The misfortunes of connections: closed, reset, mute, late, slow or endless. One small class each."""
+
+from dataclasses import dataclass
+
+from pipeline.standin.delivery import Delivery
+from pipeline.standin.misfortunes import Misfortune
+
+__all__ = [
+    "BlackHole",
+    "Close",
+    "Drip",
+    "Endless",
+    "HalfOpen",
+    "LostAnswer",
+    "Reset",
+    "ResetAfterBody",
+    "ResetMidBody",
+    "Slow",
+    "Truncated",
+]
+
+
+class Close(Misfortune):
+    """The connection is closed in order before any byte of an answer; the work was not done."""
+
+    name = "close"
+
+    def refuse(self) -> Delivery:
+        """The end."""
+        return Delivery(part=0.0, ending="close")
+
+
+class Reset(Misfortune):
+    """The connection is reset before any byte of an answer; the work was not done."""
+
+    name = "reset"
+
+    def refuse(self) -> Delivery:
+        """The reset."""
+        return Delivery(part=0.0, ending="reset")
+
+
+class LostAnswer(Misfortune):
+    """The connection is reset before any byte of an answer; the work was done, and is billed."""
+
+    name = "lost_answer"
+
+    def deliver(self) -> Delivery:
+        """The reset."""
+        return Delivery(part=0.0, ending="reset")
+
+
+@dataclass(frozen=True)
+class ResetMidBody(Misfortune):
+    """The connection is reset within the body, after a part of it."""
+
+    name = "reset_mid_body"
+    part: float = 0.5
+
+    def deliver(self) -> Delivery:
+        """The cut."""
+        return Delivery(part=self.part, ending="reset")
+
+
+class ResetAfterBody(Misfortune):
+    """The body arrives whole, then the connection is reset instead of kept."""
+
+    name = "reset_after_body"
+
+    def deliver(self) -> Delivery:
+        """The reset."""
+        return Delivery(ending="reset")
+
+
+@dataclass(frozen=True)
+class Truncated(Misfortune):
+    """The connection is closed in order after a part of the announced length."""
+
+    name = "truncated"
+    part: float = 0.5
+
+    def deliver(self) -> Delivery:
+        """The cut."""
+        return Delivery(part=self.part, ending="close")
+
+
+class HalfOpen(Misfortune):
+    """The answer arrives whole; the connection stays up, and nothing that is sent over it later is ever read."""
+
+    name = "half_open"
+
+    def deliver(self) -> Delivery:
+        """The silence that follows."""
+        return Delivery(ending="mute")
+
+
+class BlackHole(Misfortune):
+    """The request is taken and never answered."""
+
+    name = "black_hole"
+
+    def deliver(self) -> Delivery:
+        """The silence."""
+        return Delivery(silent=True)
+
+
+@dataclass(frozen=True)
+class Slow(Misfortune):
+    """The first byte is late."""
+
+    name = "slow"
+    seconds: float = 1.0
+
+    def deliver(self) -> Delivery:
+        """The delay."""
+        return Delivery(delay_s=self.seconds)
+
+
+@dataclass(frozen=True)
+class Drip(Misfortune):
+    """The body comes a byte at a time, so long apart."""
+
+    name = "drip"
+    seconds: float = 0.2
+
+    def deliver(self) -> Delivery:
+        """The drip."""
+        return Delivery(drip_s=self.seconds)
+
+
+class Endless(Misfortune):
+    """A body of white space that never ends and has no length."""
+
+    name = "endless"
+
+    def deliver(self) -> Delivery:
+        """The flood."""
+        return Delivery(endless=True)

@@ -1,0 +1,29 @@
+"""The first rows that one run wrote, for its summary: its parts carry its id in their names."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.store.parts import list_parts
+from pipeline.store.schema import Kind
+
+__all__ = ["rows_of_run"]
+
+
+def rows_of_run(output: Path, kind: Kind, run_id: str, columns: list[str], most: int) -> list[dict[str, Any]]:
+    """At most `most` rows, in the order in which they were written; what cannot be read is left out."""
+    rows: list[dict[str, Any]] = []
+    for path in list_parts(output, kind):
+        if len(rows) >= most:
+            break
+        if run_id not in path.name:
+            continue
+        try:
+            with pq.ParquetFile(path) as part:
+                batch = next(part.iter_batches(most, columns=columns), None)
+        except (OSError, pa.ArrowException, KeyError):
+            continue
+        rows += batch.to_pylist() if batch is not None else []
+    return rows[:most]

@@ -1,0 +1,182 @@
+"""Rows on their way to a part: the half of the journal that publishes.
+
+A row waits here from the commit that settled its item until its part is in its place. Between, its part has a name:
+whoever finds a named part writes the same rows to the same name, or finds it whole and lets the rows go.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.store.schema import Kind
+
+__all__ = ["PendingRow", "PendingRows", "Reservation"]
+
+_KINDS = list(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """A row of the dataset on its way to a part.
+
+    Attributes:
+        body: the columns as plain JSON values, times as microseconds since the epoch.
+        manifest_schema: the serialized Arrow schema of `extras`, `None` where there are none.
+        data_schema: the JSON schema behind the `data` column, as canonical JSON text.
+        extras: the manifest's other columns as one serialized record batch.
+        reuse: the key by which identical requests find this answer.
+    """
+
+    kind: Kind
+    body: dict[str, Any]
+    manifest_schema: bytes | None = None
+    data_schema: str | None = None
+    extras: bytes | None = None
+    thumbnail: bytes | None = None
+    reuse: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A part that was named before it is written, with the shape of its rows, and how many they are."""
+
+    name: str
+    kind: Kind
+    rows: int = 0
+    manifest_schema: bytes | None = None
+    data_schema: str | None = None
+    thumbnails: bool = False
+
+
+class PendingRows:
+    """The tables of rows, parts and answers behind one connection; the caller opens the transactions."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._shapes: dict[tuple[bytes | None, str | None], int] = {}
+
+    def forget_cached(self) -> None:
+        """A transaction was taken back, and with it shapes that it had added."""
+        self._shapes.clear()
+
+    def add(self, row: PendingRow) -> None:
+        """Puts a row on its way."""
+        cursor = self._db.execute(
+            "INSERT INTO pending (kind, shape, body, extras, thumbnail, reuse) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                _KINDS.index(row.kind),
+                self._shape(row.manifest_schema, row.data_schema),
+                json.dumps(row.body, ensure_ascii=False, separators=(",", ":")),
+                row.extras,
+                row.thumbnail,
+                row.reuse,
+            ),
+        )
+        if row.reuse is not None:
+            self._db.execute(
+                "INSERT OR IGNORE INTO answers VALUES (?, ?, NULL, ?)",
+                (row.reuse, cursor.lastrowid, row.body["item_id"]),
+            )
+
+    def rows(self) -> Iterator[tuple[Kind, dict[str, Any]]]:
+        """Every row that is not in a published part, oldest first."""
+        for number, body in self._db.execute("SELECT kind, body FROM pending ORDER BY id"):
+            yield _KINDS[number], json.loads(body)
+
+    def numbered_rows(self, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The rows of one table that are not in a published part, with the number by which `drop` knows them."""
+        found = self._db.execute("SELECT id, body FROM pending WHERE kind=? ORDER BY id", (_KINDS.index(kind),))
+        for number, body in found.fetchall():
+            yield number, json.loads(body)
+
+    def drop(self, number: int, part: str) -> None:
+        """Lets go of one row, which stands in this part already."""
+        self._db.execute("UPDATE answers SET part=?, pending=NULL WHERE pending=?", (part, number))
+        self._db.execute("DELETE FROM pending WHERE id=?", (number,))
+
+    def waits(self, kind: Kind) -> bool:
+        """Whether a row of this table has no part yet."""
+        query = "SELECT EXISTS (SELECT 1 FROM pending WHERE part IS NULL AND kind=?)"
+        return bool(self._db.execute(query, (_KINDS.index(kind),)).fetchone()[0])
+
+    def reserve(self, kind: Kind, name: str, most: int) -> Reservation | None:
+        """Gives the oldest rows of one kind and shape the name of a part; `None` where no row waits."""
+        number = _KINDS.index(kind)
+        first = self._db.execute(
+            "SELECT shape FROM pending WHERE part IS NULL AND kind=? ORDER BY id LIMIT 1", (number,)
+        ).fetchone()
+        if first is None:
+            return None
+        self._db.execute(
+            "UPDATE pending SET part=? WHERE id IN (SELECT id FROM pending WHERE part IS NULL AND kind=? AND shape=? "
+            "ORDER BY id LIMIT ?)",
+            (name, number, first[0], most),
+        )
+        self._db.execute("INSERT INTO parts VALUES (?, ?, 0, 0)", (name, number))
+        return self._reservation(name, number)
+
+    def reserved(self) -> list[Reservation]:
+        """Parts that were named and are not known to be in place."""
+        found = self._db.execute("SELECT name, kind FROM parts WHERE published=0 ORDER BY name").fetchall()
+        return [self._reservation(name, number) for name, number in found]
+
+    def rows_of(self, name: str) -> Iterator[tuple[dict[str, Any], bytes | None, bytes | None]]:
+        """The rows reserved for a part, in order: columns, extras, thumbnail."""
+        found = self._db.execute("SELECT body, extras, thumbnail FROM pending WHERE part=? ORDER BY id", (name,))
+        for body, extras, thumbnail in found:
+            yield json.loads(body), extras, thumbnail
+
+    def published(self, name: str, size: int) -> None:
+        """The part is in place, so many bytes long: its rows leave the journal."""
+        self._db.execute(
+            "UPDATE answers SET part=?, pending=NULL WHERE part IS NULL AND reuse IN "
+            "(SELECT reuse FROM pending WHERE part=? AND reuse IS NOT NULL)",
+            (name, name),
+        )
+        self._db.execute("DELETE FROM pending WHERE part=?", (name,))
+        self._db.execute("UPDATE parts SET published=1, bytes=? WHERE name=?", (size, name))
+
+    def known_parts(self) -> dict[tuple[Kind, str], int]:
+        """The parts that this journal published, and their sizes in bytes."""
+        found = self._db.execute("SELECT name, kind, bytes FROM parts WHERE published=1")
+        return {(_KINDS[number], name): size for name, number, size in found}
+
+    def adopt_part(self, kind: Kind, name: str, size: int) -> None:
+        """Takes a part that stands in the dataset into the list."""
+        self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, 1, ?)", (name, _KINDS.index(kind), size))
+
+    def forget_part(self, kind: Kind, name: str) -> None:
+        """Strikes a part that is gone from the list."""
+        self._db.execute("DELETE FROM parts WHERE name=? AND kind=?", (name, _KINDS.index(kind)))
+        self._db.execute("DELETE FROM answers WHERE part=?", (name,))
+
+    def answer_place(self, reuse: bytes) -> tuple[dict[str, Any] | None, str | None, str] | None:
+        """Where an identical request was answered: its pending row's columns, or its part's name; and the item's id."""
+        found = self._db.execute("SELECT pending, part, item_id FROM answers WHERE reuse=?", (reuse,)).fetchone()
+        if found is None:
+            return None
+        pending, part, item_id = found
+        row = self._db.execute("SELECT body FROM pending WHERE id=?", (pending,)).fetchone()
+        return (json.loads(row[0]) if row else None), part, item_id
+
+    def _reservation(self, name: str, number: int) -> Reservation:
+        rows, shape, thumbnails = self._db.execute(
+            "SELECT count(*), min(shape), count(thumbnail) FROM pending WHERE part=?", (name,)
+        ).fetchone()
+        found = self._db.execute("SELECT manifest, data FROM shapes WHERE id=?", (shape,)).fetchone()
+        manifest, data = found or (None, None)
+        return Reservation(name, _KINDS[number], rows, manifest, data, thumbnails > 0)
+
+    def _shape(self, manifest: bytes | None, data: str | None) -> int:
+        key = (manifest, data)
+        known = self._shapes.get(key)
+        if known is None:
+            query = "SELECT id FROM shapes WHERE manifest IS ? AND data IS ?"
+            found = self._db.execute(query, key).fetchone()
+            if found is None:
+                self._db.execute("INSERT INTO shapes (manifest, data) VALUES (?, ?)", key)
+                found = self._db.execute(query, key).fetchone()
+            known = self._shapes[key] = int(found[0])
+        return known

@@ -1,0 +1,189 @@
+"""The journal's list of parts and its index, brought to what stands in the folders. The rules are in `recovery`."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import ErrorType, OutputError
+from pipeline.store.journal import Journal, SettledAs, Standing
+from pipeline.store.keys import duplicate_key, item_key
+from pipeline.store.parts import is_whole, list_parts, made_folder, sync_folder
+from pipeline.store.schema import Kind
+
+__all__ = ["reconcile_parts", "set_aside", "state_folder"]
+
+logger = logging.getLogger(__name__)
+_ROWS = 65_536
+_ROW_NAMES = {
+    Kind.RESULTS: ["item_id", "fingerprint"],
+    Kind.FAILURES: ["item_id", "fingerprint", "created_at"],
+    Kind.REQUESTS: ["item_id", "run_id", "turn", "attempt", "started_at"],
+}
+"""The columns that tell one row of a table from all others."""
+
+Settled = tuple[bytes, str, Standing]
+Present = Mapping[tuple[Kind, str], Path]
+
+
+def state_folder(output: Path) -> Path:
+    """The folder of journal and lock, made with mode 0700 where there is none.
+
+    Raises:
+        OutputError: it is a link: what is private may not lie elsewhere.
+        OSError: it cannot be made.
+    """
+    place = output / "_state"
+    if place.is_symlink():
+        raise OutputError(f"{place}: is a link; remove it, or choose another output.path")
+    return made_folder(place, 0o700)
+
+
+def set_aside(output: Path, path: Path) -> Path:
+    """Moves what is damaged out of the dataset; nothing is ever deleted."""
+    place = made_folder(state_folder(output) / "damaged", 0o700)
+    aside = place / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{path.name}"
+    path.rename(aside)
+    sync_folder(place)
+    sync_folder(path.parent)
+    return aside
+
+
+def reconcile_parts(journal: Journal, output: Path) -> int:
+    """Makes the journal agree with the parts; returns how many of them it did not know."""
+    known = journal.pending.known_parts()
+    present = _sound_parts(output, known)
+    gone = known.keys() - present.keys()
+    strange = {key: path for key, path in present.items() if key not in known}
+    is_index_lost = bool(gone) or not (journal.database.is_sealed or _agrees(journal, present))
+    if not (is_index_lost or strange):
+        return 0
+    with journal.transaction():
+        for kind, name in gone:
+            logger.error("%s/%s/%s: gone from the dataset; the items in it are open again", output, kind, name)
+            journal.pending.forget_part(kind, name)
+        if is_index_lost:
+            logger.warning("%s: the journal's index is made anew from the parts", output)
+            journal.forget_settled()
+            _settle(journal, {key: path for key, path in present.items() if key in known})
+        _adopt(journal, output, strange)
+        journal.settle_all(_pending_standings(journal))
+    return len(strange)
+
+
+def _sound_parts(output: Path, known: Mapping[tuple[Kind, str], int]) -> dict[tuple[Kind, str], Path]:
+    """The parts that stand in the folders; what is neither as it was written nor whole is set aside."""
+    found = {}
+    for kind in Kind:
+        for path in list_parts(output, kind):
+            is_as_written = path.is_file() and path.stat().st_size == known.get((kind, path.name))
+            if is_as_written or (is_whole(path) and _is_of(path, kind)):
+                found[kind, path.name] = path
+                continue
+            aside = set_aside(output, path)
+            logger.error("%s: cannot be read; set aside as %s, its rows are out of the dataset", path, aside)
+    return found
+
+
+def _is_of(path: Path, kind: Kind) -> bool:
+    return set(_ROW_NAMES[kind]) | {"item_id", "fingerprint"} <= set(pq.read_schema(path).names)
+
+
+def _agrees(journal: Journal, present: Present) -> bool:
+    """Whether the index knows exactly the answers that stand in parts and pending rows."""
+    sums: dict[str, tuple[int, int]] = {}
+    answers = (_standings(path, kind) for (kind, _), path in present.items() if kind is Kind.RESULTS)
+    for key, fingerprint, standing in chain(chain.from_iterable(answers), _pending_standings(journal)):
+        if standing.state is SettledAs.SUCCEEDED:
+            number, mixed = sums.get(fingerprint, (0, 0))
+            sums[fingerprint] = number + 1, mixed ^ int.from_bytes(key)
+    return sums == journal.settled_sums()
+
+
+def _settle(journal: Journal, present: Present) -> None:
+    """Settles the items of these parts, failures first, older names first."""
+    for kind, name in sorted(present, key=lambda key: (key[0] is Kind.RESULTS, key[1])):
+        journal.settle_all(_standings(present[kind, name], kind))
+
+
+def _adopt(journal: Journal, output: Path, strange: Present) -> None:
+    """Takes parts that the journal does not know, but for copies of what it does."""
+    adopted = 0
+    for (kind, name), path in sorted(strange.items()):
+        if kind is Kind.RESULTS and _is_copy(journal, path):
+            aside = set_aside(output, path)
+            logger.error("%s: its answers stand in other parts too; set aside as %s", path, aside)
+            continue
+        _drop_pending(journal, kind, path)
+        _settle(journal, {(kind, name): path})
+        journal.pending.adopt_part(kind, name, path.stat().st_size)
+        adopted += 1
+    if adopted:
+        logger.warning("%s: %d parts were not in the journal; their items count as settled", output, adopted)
+
+
+def _is_copy(journal: Journal, path: Path) -> bool:
+    """Whether each answer of the part stands in a part that was taken already."""
+    waiting = {(key, fingerprint) for key, fingerprint, _ in _pending_standings(journal)}
+    answers = [(key, fingerprint) for key, fingerprint, _ in _standings(path, Kind.RESULTS)]
+    for mark in {fingerprint for _, fingerprint in answers}:
+        keys = [key for key, fingerprint in answers if fingerprint == mark]
+        standings = journal.standings(keys, mark)
+        if any(
+            (key, mark) in waiting or key not in standings or standings[key].state is not SettledAs.SUCCEEDED
+            for key in keys
+        ):
+            return False
+    return bool(answers)
+
+
+def _drop_pending(journal: Journal, kind: Kind, path: Path) -> None:
+    """Lets go of pending rows that stand in this part: the journal is older than the part."""
+    names = _ROW_NAMES[kind]
+    waiting = {tuple(body[name] for name in names): row for row, body in journal.pending.numbered_rows(kind)}
+    if not waiting:
+        return
+    for row in _rows(path, names):
+        number = waiting.get(tuple(row.values()))
+        if number is not None:
+            journal.pending.drop(number, path.name)
+
+
+def _standings(path: Path, kind: Kind) -> Iterator[Settled]:
+    if kind is Kind.REQUESTS:
+        return
+    columns = ["item_id", "fingerprint"]
+    if kind is Kind.FAILURES:
+        columns += ["retryable", "error_type", "images"]
+    for row in _rows(path, columns):
+        yield _standing(row, kind)
+
+
+def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Rows of a part that `is_whole`, times as microseconds."""
+    with pq.ParquetFile(path) as part:
+        for batch in part.iter_batches(_ROWS, columns=columns):
+            times = {name: batch[name].cast("int64") for name in columns if name.endswith("_at")}
+            plain = [times.get(name, batch[name]) for name in columns]
+            yield from pa.RecordBatch.from_arrays(plain, columns).to_pylist()
+
+
+def _pending_standings(journal: Journal) -> Iterator[Settled]:
+    for kind, body in journal.pending.rows():
+        if kind is not Kind.REQUESTS:
+            yield _standing(body, kind)
+
+
+def _standing(row: Mapping[str, Any], kind: Kind) -> Settled:
+    key = item_key(row["item_id"])
+    if kind is Kind.RESULTS:
+        return key, row["fingerprint"], Standing(SettledAs.SUCCEEDED)
+    if row["error_type"] == ErrorType.DUPLICATE_ID:
+        key = duplicate_key(row["item_id"], [image["source"] for image in row["images"] or ()])
+    state = SettledAs.FAILED_RETRYABLE if row["retryable"] else SettledAs.FAILED
+    return key, row["fingerprint"], Standing(state, row["error_type"])
