@@ -20,18 +20,17 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from pipeline.engines.captioning import Captioner
 from pipeline.engines.control import RunControl
 from pipeline.engines.preparing import Preparer, ReadyItem, known_images
+from pipeline.engines.selection import Keyed
 from pipeline.engines.totals import Totals
 from pipeline.errors import ItemError, ManifestError, OutputError, RunStoppedError
 from pipeline.limits.pacer import BudgetReachedError, Pacer, PacerClosedError
-from pipeline.records import Item, Outcome
+from pipeline.records import Outcome
 from pipeline.store.ledger import Ledger
 
 __all__ = ["Stages", "run_messages"]
 
 logger = logging.getLogger(__name__)
 _COUNT_ON_S = 3.0
-
-Keyed = tuple[bytes, Item]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,6 @@ class Stages:
     ledger: Ledger
     pacer: Pacer
     totals: Totals
-    fingerprint: str
     preparers: int
     senders: int
 
@@ -52,9 +50,7 @@ class Stages:
 async def run_messages(stages: Stages, control: RunControl) -> None:
     """Takes every wanted item through the stages; returns when all are settled, or the run was ended and has drained.
 
-    Raises:
-        ManifestError: the manifest is damaged; what came before it is settled.
-        OutputError: the output cannot be written any more.
+    What ends a run is told to `control` and never raised from here.
     """
     wanted_in, wanted = anyio.create_memory_object_stream[Keyed](2 * stages.preparers)
     ready_in, ready = anyio.create_memory_object_stream[ReadyItem](2 * stages.preparers)
@@ -72,13 +68,16 @@ async def run_messages(stages: Stages, control: RunControl) -> None:
 async def _produce(stages: Stages, control: RunControl, wanted: MemoryObjectSendStream[Keyed]) -> None:
     """The manifest, batch by batch in a worker thread; after an early end it is only counted, and not for long."""
     async with wanted:
-        with control.intake:
-            while (batch := await _next_batch(stages.batches)) is not None:
-                for keyed in batch:
-                    await wanted.send(keyed)
-    with anyio.move_on_after(_COUNT_ON_S):
-        while control.stop is not None and await _next_batch(stages.batches) is not None:
-            pass
+        try:
+            with control.intake():
+                while (batch := await _next_batch(stages.batches)) is not None:
+                    for keyed in batch:
+                        await wanted.send(keyed)
+            with anyio.move_on_after(_COUNT_ON_S):
+                while control.stop is not None and await _next_batch(stages.batches) is not None:
+                    pass
+        except ManifestError as error:
+            control.end_with(error, sent=stages.totals.sent > 0)
 
 
 async def _next_batch(batches: Iterator[list[Keyed]]) -> list[Keyed] | None:
@@ -92,40 +91,24 @@ async def _prepare(
     ready: MemoryObjectSendStream[ReadyItem],
 ) -> None:
     async with wanted, ready:
-        with anyio.CancelScope() as mine:
-            async with anyio.create_task_group() as watch:
-                watch.start_soon(_cancel_with, control, mine)
-                async for key, item in wanted:
-                    await _prepare_one(stages, control, key, item, ready)
-                watch.cancel_scope.cancel()
+        with control.intake():
+            async for key, item in wanted:
+                try:
+                    prepared = await stages.preparer.prepare(key, item)
+                except ItemError as error:
+                    await _fail(stages, control, key, Outcome(item, known_images(item), error=error))
+                else:
+                    await ready.send(prepared)
 
 
-async def _cancel_with(control: RunControl, scope: anyio.CancelScope) -> None:
-    await control.stopping.wait()
-    scope.cancel()
-
-
-async def _prepare_one(
-    stages: Stages, control: RunControl, key: bytes, item: Item, ready: MemoryObjectSendStream[ReadyItem]
-) -> None:
-    try:
-        prepared = await stages.preparer.prepare(key, item)
-    except ItemError as error:
-        outcome = Outcome(item, known_images(item), error=error)
-        with anyio.CancelScope(shield=True):
-            await _settle(stages, control, key, outcome)
-        return
-    await ready.send(prepared)
-
-
-async def _settle(stages: Stages, control: RunControl, key: bytes, outcome: Outcome) -> None:
-    try:
-        await stages.ledger.settle(outcome, key=key)
-    except OutputError as error:
-        control.end(error.exit_code, str(error))
-        return
-    stages.totals.count_outcome(outcome)
-    _tell(outcome)
+async def _fail(stages: Stages, control: RunControl, key: bytes, outcome: Outcome) -> None:
+    with anyio.CancelScope(shield=True):
+        try:
+            await stages.ledger.settle(outcome, key=key)
+        except OutputError as error:
+            control.end_with(error, sent=stages.totals.sent > 0)
+            return
+    _count(stages, outcome)
 
 
 async def _send(stages: Stages, control: RunControl, ready: MemoryObjectReceiveStream[ReadyItem]) -> None:
@@ -134,25 +117,29 @@ async def _send(stages: Stages, control: RunControl, ready: MemoryObjectReceiveS
             try:
                 async with stages.pacer.place():
                     item = await ready.receive()
-                    outcome = await stages.captioner.caption(item, stages.fingerprint)
+                    outcome = await stages.captioner.caption(item)
             except (anyio.EndOfStream, PacerClosedError):
                 return
             except BudgetReachedError:
-                control.end(4, "limits.budget_usd reached; run again, or raise it, to go on")
+                control.end(4, "limits.budget_usd reached; raise it, or run again, to go on")
                 return
-            except (RunStoppedError, OutputError, ManifestError) as error:
-                control.end(error.exit_code, str(error))
+            except (RunStoppedError, OutputError) as error:
+                control.end_with(error, sent=True)
                 return
-            stages.totals.count_outcome(outcome)
-            _tell(outcome)
+            _count(stages, outcome)
 
 
-def _tell(outcome: Outcome) -> None:
+def _count(stages: Stages, outcome: Outcome) -> None:
+    stages.totals.count_outcome(outcome)
     if outcome.error is not None:
         logger.warning(
             "failed: %s: %s: %s",
             outcome.item.item_id[:100],
             outcome.error.error_type,
             outcome.error,
-            extra={"item_id": outcome.item.item_id, "request_id": outcome.error.request_id},
+            extra={
+                "item_id": outcome.item.item_id,
+                "request_id": outcome.error.request_id,
+                "error_type": outcome.error.error_type,
+            },
         )

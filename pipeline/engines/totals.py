@@ -2,10 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from pipeline.api.client import Recorder
 from pipeline.records import Attempt, Mode, Outcome, Usage
 
-__all__ = ["Totals"]
+__all__ = ["CountingRecorder", "Totals"]
 
 
 @dataclass(slots=True)
@@ -15,7 +17,9 @@ class Totals:
     Attributes:
         total: items of the manifest that were seen so far.
         unmended: skipped items that failed in earlier runs and have not succeeded since.
+        complete: whether the whole manifest has been read.
         sent: HTTP requests that were sent.
+        answered: of them, those with an answer that could be read.
         retried: of them, those that were not the first of their turn.
         images: images of the items that were answered.
     """
@@ -32,7 +36,7 @@ class Totals:
     retried: int = 0
     rate_limited: int = 0
     images: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0
     failures_by_type: Counter[str] = field(default_factory=Counter)
 
@@ -61,3 +65,24 @@ class Totals:
         else:
             self.succeeded += 1
             self.images += len(outcome.images)
+
+
+class CountingRecorder:
+    """Writes attempts down and counts them, in this order: what is counted is durable."""
+
+    def __init__(self, recorder: Recorder, totals: Totals) -> None:
+        self._recorder = recorder
+        self._totals = totals
+
+    def depart(self, item_id: str, turn: int, attempt: int, started_at: datetime) -> int:
+        """A request is about to be sent."""
+        return self._recorder.depart(item_id, turn, attempt, started_at)
+
+    async def arrive(self, flight: int, attempt: Attempt) -> None:
+        """Its end."""
+        await self._recorder.arrive(flight, attempt)
+        self._totals.count_attempt(attempt)
+
+    async def keep_unreadable(self, name: str, raw: bytes) -> None:
+        """Keeps an answer that cannot be read."""
+        await self._recorder.keep_unreadable(name, raw)

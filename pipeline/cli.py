@@ -1,0 +1,160 @@
+"""The command line: parse, call, print. What a command does is elsewhere, and is imported only when it is called."""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from pipeline.errors import PipelineError
+
+__all__ = ["cli", "main"]
+
+_SET = click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key; VALUE is TOML or bare text."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output, nothing else.")
+_CONFIG = click.argument("config", metavar="CONFIG")
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits with its code; an error is one line that says what to do, not a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = cli.main(words, prog_name="pipeline", standalone_mode=False)
+    except click.ClickException as error:
+        code = _failed(words, error.format_message(), 2, _usage(error))
+    except PipelineError as error:
+        code = _failed(words, str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception:  # noqa: BLE001 - a fault of this program: shown whole, since only that helps to mend it
+        traceback.print_exc()
+        code = _failed(words, "unexpected fault; please report it with the lines above", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="pipeline", prog_name="pipeline")
+def cli() -> None:
+    """Captions images in bulk over the Anthropic Messages API, into Parquet; no answer is lost or paid for twice."""
+
+
+@cli.command()
+@_CONFIG
+@_SET
+@click.option("--limit", type=click.IntRange(1), help="The first N items alone.")
+@click.option("--sample", type=click.IntRange(1), help="A stable random choice of N items.")
+@click.option("--shard", metavar="I/N", help="One of N parts, counted from 1, by a stable hash of the item id.")
+@click.option("--retry-failed", is_flag=True, help="Take up items again that failed for good.")
+@click.option("--only", metavar="ERROR_TYPE", help="With --retry-failed: items that failed with this type alone.")
+@click.option("--accept-new-fingerprint", is_flag=True, help="Pay again for items answered under other settings.")
+@click.option("--max-runtime", metavar="DURATION", help="End in good order after so long, such as 55m; exit code 4.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--log-file", type=_FILE, help="Write the log to this file too.")
+@_JSON
+def run(config: str, overrides: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Caption the manifest's images; run again to resume.
+
+    \b
+    Exit codes: 0 all settled; 1 more failed than limits.max_failures allows, or the run broke off;
+    2 wrong command line, config or manifest; 3 stopped by the service's answer; 4 budget or
+    --max-runtime reached; 75 another run holds the output; 130, 143 interrupted.
+
+    \b
+    Examples:
+      pipeline run configs/demo.toml
+      pipeline run job.toml --limit 100 --set api.max_tokens=200 --set limits.budget_usd=5
+      pipeline run job.toml --max-runtime 55m --progress log --log-format json
+    """  # noqa: D301 - click's own mark
+    from pipeline.commands import run_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return run_command(config, overrides, options, as_json=as_json)
+
+
+@cli.command()
+@_CONFIG
+@_SET
+@click.option("--online", is_flag=True, help="Also ask the service for the model (GET /v1/models, free).")
+@_JSON
+def check(config: str, overrides: tuple[str, ...], online: bool, as_json: bool) -> int:
+    """Validate config, manifest and a sample of its images; sends nothing to the service."""
+    from pipeline.commands import check_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return check_command(config, overrides, online=online, as_json=as_json)
+
+
+@cli.command()
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@_JSON
+def status(output: Path, as_json: bool) -> int:
+    """Tell what a dataset holds: succeeded, failed by type, tokens, dollars, runs."""
+    from pipeline.commands import status_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return status_command(output, as_json=as_json)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one.")
+@click.option("--log", type=_FILE, help="JSONL of everything answered and billed, synced before the answer leaves.")
+@click.option("--latency", metavar="SECONDS[,SECONDS]", default="0", show_default=True, help="One, or between two.")
+@click.option("--requests-per-minute", type=click.IntRange(1))
+@click.option("--input-tokens-per-minute", type=click.IntRange(1))
+@click.option("--output-tokens-per-minute", type=click.IntRange(1))
+@click.option(
+    "--burst-seconds", type=click.FloatRange(0.001), default=60.0, show_default=True, help="1 is strict, 60 generous."
+)
+@click.option("--no-limit-headers", is_flag=True, help="Send no rate-limit headers, as self-hosted servers do.")
+@click.option("--max-base64-bytes", type=click.IntRange(1), default=5_242_880, show_default=True)
+@click.option("--key", "keys", multiple=True, help="Accept this key alone; repeatable. By default any is taken.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="NAME[:KEY=VALUE,...]", help="Script a misfortune; repeatable."
+)
+def serve(**options: Any) -> int:
+    """Serve a local stand-in of the Messages API, for tests, demos and load trials.
+
+    \b
+    Examples:
+      pipeline serve --port 8080 --log answers.jsonl
+      pipeline serve --requests-per-minute 1200 --burst-seconds 1 --latency 0.2,3
+      pipeline serve --fault 429:first=3,retry_after=2 --fault reset_mid_body:at=10
+    """  # noqa: D301 - click's own mark
+    from pipeline.commands import serve_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return serve_command(options)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM outside a run: the process exits with 143, it does not die of the signal."""
+    del frame
+    sys.exit(128 + number)
+
+
+def _failed(words: Sequence[str], message: str, code: int, hint: str = "") -> int:
+    """Says what went wrong: on standard error, and as JSON where that was asked for."""
+    from pipeline.faces.plain import safe_line  # noqa: PLC0415 - only when something is wrong
+
+    lines = "\n".join(safe_line(line) for line in message.splitlines())
+    print(f"pipeline: {lines}{hint}", file=sys.stderr)  # noqa: T201 - the command line's own output
+    if "--json" in words:
+        print(json.dumps({"exit_code": code, "error": {"message": message}}))  # noqa: T201 - likewise
+    return code
+
+
+def _usage(error: click.ClickException) -> str:
+    context: click.Context | None = getattr(error, "ctx", None)
+    return f"\n(try: {context.command_path} --help)" if context is not None else ""

@@ -1,0 +1,1 @@
+"""What people see: logs, the view of a run, and summaries."""
