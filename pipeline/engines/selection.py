@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.engines.totals import Totals
 from pipeline.errors import ConfigError, ErrorType
+from pipeline.images.sources import source_name
 from pipeline.manifest.identity import in_shard, sample_rank
 from pipeline.manifest.producer import Manifest, ManifestSettings, open_manifest
 from pipeline.manifest.seen import SeenItems
@@ -148,5 +149,5 @@ def _nth_smallest(ranks: Iterable[int], size: int) -> int | None:
 
 def _keyed(key: bytes, item: Item) -> Keyed:
     if item.problem is not None and item.problem.error_type == ErrorType.DUPLICATE_ID:
-        return duplicate_key(item.item_id, [ref.source for ref in item.images]), item
+        return duplicate_key(item.item_id, [source_name(ref) for ref in item.images]), item
     return key, item

@@ -52,7 +52,7 @@ def _close(journal: Journal) -> None:
     """Closes the journal; one that cannot be sealed is checked by the next start, and loses nothing."""
     try:
         journal.close()
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         logger.warning("the journal is closed, but not sealed (%s): the next start checks it in full", error)
 
 

@@ -21,9 +21,10 @@ def rows_of_run(output: Path, kind: Kind, run_id: str, columns: list[str], most:
         if run_id not in path.name:
             continue
         try:
-            with pq.ParquetFile(path) as part:
+            with pq.ParquetFile(path, page_checksum_verification=True) as part:
                 batch = next(part.iter_batches(most, columns=columns), None)
-        except (OSError, pa.ArrowException, KeyError):
+            found = batch.to_pylist() if batch is not None else []
+        except (OSError, pa.ArrowException, ValueError):  # ValueError: a text that is not UTF-8
             continue
-        rows += batch.to_pylist() if batch is not None else []
+        rows += [row for row in found if row.keys() == set(columns)]
     return rows[:most]

@@ -230,12 +230,22 @@ class Journal:
         return count
 
     def fingerprints(self) -> list[str]:
-        """The fingerprints that have settled items, or were accepted."""
+        """The fingerprints that runs have written under, oldest first."""
         return [text for (text,) in self._db.execute("SELECT fingerprint FROM fingerprints ORDER BY id")]
 
     def accept(self, fingerprint: str) -> None:
-        """Remembers a fingerprint, so that a resumed run needs no second leave."""
+        """Remembers a fingerprint that a run writes under."""
         self._db.execute("INSERT OR IGNORE INTO fingerprints (fingerprint) VALUES (?)", (fingerprint,))
+
+    def has_leave(self, fingerprint: str) -> bool:
+        """Whether items may be paid for again under this fingerprint."""
+        query = "SELECT EXISTS (SELECT 1 FROM meta WHERE name=?)"
+        return bool(self._db.execute(query, (f"leave {fingerprint}",)).fetchone()[0])
+
+    def give_leave(self, fingerprint: str) -> None:
+        """Remembers that they may, in a transaction of its own: a run that resumes needs no second leave."""
+        with self.transaction():
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, '1')", (f"leave {fingerprint}",))
 
     def settled_sums(self) -> dict[str, tuple[int, int]]:
         """By fingerprint, how many items succeeded, and the exclusive or of their keys: equal for equal indexes."""

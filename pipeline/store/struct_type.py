@@ -1,7 +1,8 @@
 """The Arrow type of the `data` column, derived from the JSON schema of `prompt.schema`. No I/O.
 
 Objects become structs, arrays lists, scalars their Arrow kind; everything is nullable. What has no single Arrow type
-(several types at once, an object without named properties, a schema within itself) is kept as JSON text, so that no answer is lost to a type.
+(several types at once, an object without named properties, a schema within itself) is kept as JSON text, so that no
+answer is lost to a type.
 """
 
 import json

@@ -90,7 +90,7 @@ def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     database = Database(path)
     database.connection.execute("UPDATE meta SET value=? WHERE name='version'", (str(VERSION + 1),))
     database.close()
-    with pytest.raises(OutputError, match="newer version.*upgrade"):
+    with pytest.raises(OutputError, match=r"newer version.*upgrade"):
         Database(path)
 
 

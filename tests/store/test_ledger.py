@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import pyarrow.parquet as pq
 import pytest
+from support.datasets import MOMENT, answered, caption_all, failed, paid, recovered, snapshot, with_ledger
 
 from pipeline.errors import OutputError
 from pipeline.records import Attempt, Item
@@ -20,7 +21,6 @@ from pipeline.store.journal import Journal, SettledAs, item_key
 from pipeline.store.ledger import KEPT_BYTES, Ledger, open_ledger
 from pipeline.store.read import dataset_status, read_results
 from pipeline.store.recovery import open_journal, recover
-from support.datasets import MOMENT, answered, caption_all, failed, paid, recovered, snapshot, with_ledger
 
 
 def parts(output: Path, kind: str) -> list[int]:
@@ -55,7 +55,7 @@ def test_a_part_is_written_as_soon_as_enough_rows_of_its_table_wait(tmp_path: Pa
     async def body(ledger: Ledger) -> None:
         await caption_all(ledger, [answered(f"i{number}") for number in range(4)])
         with anyio.fail_after(30):
-            while not parts(tmp_path, "results"):  # noqa: ASYNC110 - a file appears; nothing to wait on
+            while not parts(tmp_path, "results"):
                 await anyio.lowlevel.checkpoint()
         await caption_all(ledger, [failed("x"), answered("y"), answered("z")])
 
@@ -73,7 +73,7 @@ def test_rows_are_published_in_time_although_few_wait(tmp_path: Path) -> None:
         for number in range(1, 4):
             await caption_all(ledger, [answered(f"i{number}")])
             with anyio.fail_after(30):
-                while sum(parts(tmp_path, "results")) < number:  # noqa: ASYNC110 - a file appears
+                while sum(parts(tmp_path, "results")) < number:
                     await anyio.lowlevel.checkpoint()
 
     with_ledger(tmp_path, body, settings=DatasetSettings(tmp_path, flush_seconds=0.01))
@@ -247,7 +247,7 @@ def test_a_failing_part_in_the_background_ends_the_run_in_good_order(tmp_path: P
     async def body(ledger: Ledger) -> None:
         await ledger.settle(answered("a"))
         with anyio.fail_after(30):
-            while ledger.failure is None:  # noqa: ASYNC110 - the flusher runs by itself
+            while ledger.failure is None:
                 await anyio.lowlevel.checkpoint()
         await ledger.settle(answered("b"))
 
@@ -278,7 +278,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("needs root, to mount a small file system")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"needs the right to mount: {mounted.stderr.decode().strip()}")
     yield place
@@ -301,7 +303,7 @@ def test_a_full_disk_is_told_to_who_waits_and_what_was_kept_stays(small_disk: Pa
                 return
         pytest.fail("the disk never filled up")
 
-    with pytest.raises(OutputError, match="full|No space"):
+    with pytest.raises(OutputError, match=r"full|No space"):
         with_ledger(output, body)
     assert kept
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)

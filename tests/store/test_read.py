@@ -1,13 +1,13 @@
 """Readers of a dataset."""
 
 import json
-import os
 from pathlib import Path
 
 import anyio
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.datasets import answered, caption_all, failed, paid, snapshot, with_ledger, write_run
 
 from pipeline.errors import OutputError
 from pipeline.records import Usage
@@ -15,7 +15,6 @@ from pipeline.store.identity import DatasetSettings
 from pipeline.store.ledger import Ledger
 from pipeline.store.read import RequestCounts, dataset_status, read_results
 from pipeline.store.schema import Kind, part_schema
-from support.datasets import answered, caption_all, failed, paid, snapshot, with_ledger, write_run
 
 
 def ids(table: pa.Table) -> list[str]:
@@ -111,7 +110,7 @@ def test_what_is_no_dataset_is_named(tmp_path: Path, reader: object) -> None:
         with pytest.raises(OutputError, match=f"{tmp_path}/{name}: ") as caught:
             reader(tmp_path / name)
         assert caught.value.exit_code == 2
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_two_tables_at_once_are_refused(mended: Path) -> None:

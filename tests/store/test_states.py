@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.datasets import MOMENT
 
 from pipeline.store.schema import TIMESTAMP
 from pipeline.store.states import States
-from support.datasets import MOMENT
 
 
 def batch(*rows: tuple[str, str, int, str | None]) -> pa.RecordBatch:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.datasets import answered, write_run
 
 from pipeline.store.schema import Kind, part_schema
 from pipeline.store.tables import read_batches, read_part, read_table
-from support.datasets import answered, write_run
 
 
 @pytest.fixture

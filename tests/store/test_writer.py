@@ -8,6 +8,7 @@ from threading import Event
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from pipeline.store.journal import Journal
@@ -26,8 +27,11 @@ async def writing(path: Path) -> AsyncIterator[tuple[GroupWriter, list[str], lis
     journal.database.connection.set_trace_callback(statements.append)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(writer.serve)
-        yield writer, statements, errors
-        writer.close()
+        try:
+            yield writer, statements, errors
+        finally:
+            writer.close()
+            tasks.cancel_scope.cancel()
     writer.discard()
     journal.close()
 
@@ -37,9 +41,24 @@ def accept(name: str) -> Callable[[Journal], Any]:
     return lambda journal: journal.accept(name)
 
 
-def holding(gate: Event) -> Callable[[Journal], Any]:
-    """Work that keeps the writer's thread until the gate opens."""
-    return lambda _: gate.wait(30)
+class Gate:
+    """Work that keeps the writer's thread until it is opened."""
+
+    def __init__(self) -> None:
+        self._entered, self._opened = Event(), Event()
+
+    def __call__(self, _: Journal) -> None:
+        """Waits."""
+        self._entered.set()
+        assert self._opened.wait(30)
+
+    async def entered(self) -> None:
+        """Returns once the writer's thread waits at the gate."""
+        assert await anyio.to_thread.run_sync(self._entered.wait, 30)
+
+    def open(self) -> None:
+        """Lets it go on."""
+        self._opened.set()
 
 
 async def done(*entries: Entry) -> None:
@@ -50,13 +69,13 @@ async def done(*entries: Entry) -> None:
 
 async def test_what_comes_during_a_commit_shares_the_next_one(tmp_path: Path) -> None:
     """A hundred pieces of work that wait together are one transaction, in the order in which they came."""
-    gate = Event()
+    gate = Gate()
     async with writing(tmp_path) as (writer, statements, errors):
-        first = writer.put(holding(gate))
+        first = writer.put(gate)
+        await gate.entered()
         entries = [writer.put(accept(f"f{number:03}")) for number in range(100)]
         question = writer.put(lambda journal: journal.fingerprints(), writes=False)
-        await anyio.lowlevel.checkpoint()
-        gate.set()
+        gate.open()
         await done(first, *entries, question)
         assert question.result == ["first", *(f"f{number:03}" for number in range(100))]
         assert statements.count("COMMIT") == 2
@@ -75,16 +94,17 @@ async def test_questions_alone_begin_no_transaction(tmp_path: Path) -> None:
 
 async def test_work_that_fails_costs_itself_alone(tmp_path: Path) -> None:
     """Its neighbours in the group are written, once each, and its own writes are taken back."""
-    gate = Event()
+    gate = Gate()
 
     def broken(journal: Journal) -> None:
         journal.accept("half")
         raise ZeroDivisionError
 
     async with writing(tmp_path) as (writer, _, errors):
-        first = writer.put(holding(gate))
+        first = writer.put(gate)
+        await gate.entered()
         entries = [writer.put(work) for work in (accept("a"), broken, accept("b"))]
-        gate.set()
+        gate.open()
         await done(first, *entries)
         assert [type(entry.error) for entry in entries] == [type(None), ZeroDivisionError, type(None)]
         assert [type(error) for error in errors] == [ZeroDivisionError]
@@ -114,18 +134,18 @@ async def test_the_first_work_is_done_once_and_only_with_what_is_kept(tmp_path: 
 
 async def test_what_was_put_is_written_although_the_run_is_cancelled(tmp_path: Path) -> None:
     """A cancelled run ends only when its last answer is synced."""
-    gate = Event()
+    gate = Gate()
     journal = Journal(tmp_path / "journal.sqlite")
     writer = GroupWriter(journal, lambda _: None, lambda _: None)
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(writer.serve)
-            writer.put(holding(gate))
+            writer.put(gate)
+            await gate.entered()
             writer.put(accept("late"))
-            await anyio.lowlevel.checkpoint()
             scope.cancel()
             writer.close()
-            gate.set()
+            gate.open()
     assert journal.fingerprints() == ["late"]
     writer.discard()
     journal.close()

@@ -10,11 +10,12 @@ from typing import Any
 import anyio
 import pyarrow as pa
 
-from pipeline.errors import ItemError
+from pipeline.errors import ErrorType, ItemError
 from pipeline.manifest.extras import ArrowExtras
 from pipeline.records import Attempt, ImageRecord, Item, Outcome, Usage
 from pipeline.store.identity import DatasetSettings, RunIdentity
 from pipeline.store.journal import Journal
+from pipeline.store.keys import duplicate_key
 from pipeline.store.ledger import Ledger, open_ledger
 from pipeline.store.recovery import Recovered, open_journal, recover
 
@@ -71,7 +72,9 @@ async def caption_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> None:
         item_id = outcome.item.item_id
         flight = ledger.depart(item_id, 1, 1, MOMENT)
         await ledger.arrive(flight, paid(item_id))
-        await ledger.settle(outcome)
+        is_twin = outcome.error is not None and outcome.error.error_type == ErrorType.DUPLICATE_ID
+        key = duplicate_key(item_id, [image.source for image in outcome.images]) if is_twin else None
+        await ledger.settle(outcome, key=key)
 
     async with anyio.create_task_group() as tasks:
         for outcome in outcomes:
