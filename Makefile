@@ -13,6 +13,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 run: $(VENV)/installed ## Caption the demo's photographs on the embedded endpoint into out/demo
 	@$(BIN)/python -m pipeline run configs/demo.toml
+	@$(BIN)/python -m pipeline report out/demo
 
 test: $(VENV)/installed-dev ## Lint, check types, run the whole test suite
 	$(BIN)/ruff format --check .
