@@ -1,0 +1,55 @@
+"""`pipeline export`: one dataset, one format, one new place."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TextIO
+
+from pipeline.errors import ConfigError, OutputError
+from pipeline.exports.captions import Captions
+from pipeline.exports.folders import Originals, new_folder, write_imagefolder, write_sidecars, write_webdataset
+from pipeline.exports.tables import open_new, write_csv, write_jsonl
+from pipeline.store.read import dataset_status
+
+__all__ = ["FORMATS", "Format", "export"]
+
+Format = Literal["csv", "jsonl", "sidecar", "imagefolder", "webdataset"]
+FORMATS: tuple[Format, ...] = ("csv", "jsonl", "sidecar", "imagefolder", "webdataset")
+_TABLES: dict[str, Callable[[Captions, TextIO], int]] = {"csv": write_csv, "jsonl": write_jsonl}
+
+
+def export(output: Path, form: Format, target: Path, root: Path | None = None) -> int:
+    """Writes the captions under the newest fingerprint to a place that does not exist yet; returns their number.
+
+    Args:
+        output: the dataset.
+        form: the format.
+        target: a file for `csv` and `jsonl`, else a folder.
+        root: where relative image paths start; by default where the last run found them.
+
+    Raises:
+        OutputError: `output` is no dataset, or the target cannot be written.
+        ConfigError: the target exists.
+    """
+    captions = Captions(output)
+    try:
+        if form in _TABLES:
+            with open_new(target) as sink:
+                return _TABLES[form](captions, sink)
+        originals = _originals(output, root)
+        folder = new_folder(target)
+        if form == "sidecar":
+            return write_sidecars(captions, folder, str(originals.root))
+        return (write_imagefolder if form == "imagefolder" else write_webdataset)(captions, folder, originals)
+    except FileExistsError:
+        raise ConfigError(f"-o {target}: exists already; name a new place, or remove it") from None
+    except OSError as error:
+        raise OutputError(f"-o {target}: cannot be written: {error.strerror or error}") from error
+
+
+def _originals(output: Path, root: Path | None) -> Originals:
+    """The places of the newest run that says where its images were; the working directory where none does."""
+    for run in reversed(dataset_status(output).runs):
+        if isinstance(run.get("image_root"), str):
+            allowed = run.get("config", {}).get("manifest", {}).get("allow_roots") or []
+            return Originals((root or Path(run["image_root"])).resolve(), tuple(Path(one).resolve() for one in allowed))
+    return Originals((root or Path()).resolve())
