@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-__all__ = ["is_clean", "metadata_excess"]
+__all__ = ["is_clean", "jpeg_skeleton", "metadata_excess", "png_has_exif"]
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNK = struct.Struct(">I4s")
@@ -34,6 +34,8 @@ _SOF = {0xC0, 0xC1, 0xC2}
 _DHT, _EOI, _SOS, _DQT, _DRI, _APP0, _APP14 = 0xC4, 0xD9, 0xDA, 0xDB, 0xDD, 0xE0, 0xEE
 _JPEG_PICTURE = {*_SOF, _DHT, _SOS, _DQT, _DRI, _APP0, _APP14}
 """Baseline, extended and progressive pictures; APP0 (JFIF) and APP14 (Adobe colour transform) are part of decoding."""
+
+_SCAN_START_BYTES = 4_096
 
 # Pillow reads metadata piece by piece in Python, and joins EXIF segments in quadratic time: 50 MB of it took 11 s here.
 # Real files have tens of pieces; the largest (depth maps in XMP) hold a few megabytes.
@@ -63,26 +65,60 @@ def metadata_excess(raw: bytes) -> str | None:
     return None
 
 
+def png_has_exif(raw: bytes) -> bool:
+    """Whether a PNG file has an EXIF chunk, in front of the pixels or behind them."""
+    try:
+        return any(kind == b"eXIf" for kind, _, _ in _png_chunks(raw))
+    except struct.error:
+        return False
+
+
+def jpeg_skeleton(raw: bytes) -> bytes | None:
+    """A clean JPEG file with every table and header that it has and the start of each scan, or `None`.
+
+    libjpeg gives up on what the headers and tables say, and never on compressed data: where these end early or make no
+    sense it warns, which Pillow does not pass on, and goes on with grey. So this decodes exactly where the file does.
+    """
+    try:
+        scans = _jpeg_scans(raw)
+    except (IndexError, struct.error):
+        return None
+    if scans is None:
+        return None
+    pieces, place = [], 0
+    for start, end in scans:
+        pieces.append(raw[place : min(end, start + _SCAN_START_BYTES)])
+        place = end
+    return b"".join([*pieces, raw[place:]])
+
+
 def _jpeg(raw: bytes) -> bool:
+    return _jpeg_scans(raw) is not None
+
+
+def _jpeg_scans(raw: bytes) -> list[tuple[int, int]] | None:
+    """Where the compressed data of each scan begin and end, or `None` for a file that is not clean."""
     place = 2
+    scans: list[tuple[int, int]] = []
     while raw[place] == 0xFF:
         marker = raw[place + 1]
         if marker == _EOI:
-            return place + 2 == len(raw)
+            return scans if place + 2 == len(raw) else None
         if marker not in _JPEG_PICTURE:
-            return False
+            return None
         length = struct.unpack_from(">H", raw, place + 2)[0]
         if marker == _APP0 and (length != 16 or raw[place + 4 : place + 9] != b"JFIF\0"):
-            return False
+            return None
         if marker == _APP14 and (length != 14 or raw[place + 4 : place + 9] != b"Adobe"):
-            return False
+            return None
         place += 2 + length
         if marker == _SOS:
             found = _JPEG_AFTER_SCAN.search(raw, place)
             if found is None:
-                return False
+                return None
+            scans.append((place, found.start()))
             place = found.start()
-    return False
+    return None
 
 
 def _jpeg_excess(raw: bytes) -> str | None:

@@ -13,12 +13,13 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline.errors import ErrorType, ImageError
 
-__all__ = ["legible", "open_by_handle", "open_by_path", "path_of", "read_local"]
+__all__ = ["LocalFile", "legible", "open_by_handle", "open_by_path", "opened_local", "path_of", "read_local"]
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _HANDLE = getattr(os, "O_PATH", 0)
@@ -70,6 +71,69 @@ def read_local(
         ImageError: `image_missing`; `image_refused` for what lies outside, is no regular file or may not be read;
             `image_too_large`, before reading; `image_corrupt` where the file changed while it was read.
     """
+    with opened_local(source, root, allow_roots, opener) as file:
+        name = legible(source)
+        if file.state.st_size > max_bytes:
+            raise ImageError(
+                ErrorType.IMAGE_TOO_LARGE, f"{name}: {file.state.st_size} bytes; images.max_bytes allows {max_bytes}"
+            )
+        raw = file.read(name)
+        file.ensure_unchanged(name)
+    return raw
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A regular file inside the roots, open.
+
+    Attributes:
+        fd: for reading, without blocking.
+        state: of the file as it was opened.
+    """
+
+    fd: int
+    state: os.stat_result
+
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        """So many bytes from a place on; by default all that the file had when it was opened.
+
+        Raises:
+            ImageError: `image_corrupt`: it cannot be read, or ends before.
+        """
+        left = self.state.st_size if size is None else size
+        chunks = []
+        try:
+            while left and (chunk := os.pread(self.fd, left, offset)):
+                chunks.append(chunk)
+                left -= len(chunk)
+                offset += len(chunk)
+        except OSError as error:
+            text = f"{name}: cannot be read: {error.strerror}"
+            raise ImageError(ErrorType.IMAGE_CORRUPT, text, retryable=True) from error
+        if left:
+            raise _changed(name)
+        return b"".join(chunks)
+
+    def ensure_unchanged(self, name: str) -> None:
+        """What was read is the file as it was opened.
+
+        Raises:
+            ImageError: `image_corrupt`: it changed since.
+        """
+        after = os.fstat(self.fd)
+        if (self.state.st_size, self.state.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise _changed(name)
+
+
+@contextmanager
+def opened_local(
+    source: str, root: Path, allow_roots: Sequence[Path], opener: Opener | None = None
+) -> Iterator[LocalFile]:
+    """A regular file under `root` or one of `allow_roots` (all resolved), open while the context lasts.
+
+    Raises:
+        ImageError: `image_missing`; `image_refused` for what lies outside, is no regular file or may not be read.
+    """
     path, name = path_of(source, root), legible(source)
     with _opened(path, name, opener or _OPENER) as (fd, real):
         if not any(real.is_relative_to(allowed) for allowed in (root, *allow_roots)):
@@ -77,17 +141,11 @@ def read_local(
                 ErrorType.IMAGE_REFUSED,
                 f"{name}: leads outside manifest.root; add its folder to manifest.allow_roots to allow it",
             )
-        before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode):
-            raise ImageError(ErrorType.IMAGE_REFUSED, f"{name}: a {_kind(before.st_mode)}, not a regular file")
-        if before.st_size > max_bytes:
-            raise ImageError(
-                ErrorType.IMAGE_TOO_LARGE, f"{name}: {before.st_size} bytes; images.max_bytes allows {max_bytes}"
-            )
-        raw, after = _read(fd, name, before.st_size)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(raw) != before.st_size:
-        raise ImageError(ErrorType.IMAGE_CORRUPT, f"{name}: the file changed while it was read")
-    return raw
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
+            raise ImageError(ErrorType.IMAGE_REFUSED, f"{name}: a {_kind(state.st_mode)}, not a regular file")
+        with _readable(fd, name) as reading:
+            yield LocalFile(reading, state)
 
 
 def open_by_handle(path: Path) -> tuple[int, Path]:
@@ -130,23 +188,24 @@ def _opened(path: Path, name: str, opener: Opener) -> Iterator[tuple[int, Path]]
         os.close(fd)
 
 
-def _read(fd: int, name: str, size: int) -> tuple[bytes, os.stat_result]:
-    """The whole file and its state after reading; one byte more than `size` where it has grown."""
+@contextmanager
+def _readable(fd: int, name: str) -> Iterator[int]:
+    """The very file behind a handle, opened for reading; the descriptor itself where it can be read."""
+    if not fcntl.fcntl(fd, fcntl.F_GETFL) & _HANDLE:
+        yield fd
+        return
     try:
-        is_handle = fcntl.fcntl(fd, fcntl.F_GETFL) & _HANDLE
-        reading = os.open(_DESCRIPTORS / str(fd), _READ) if is_handle else os.dup(fd)
+        reading = os.open(_DESCRIPTORS / str(fd), _READ)
     except OSError as error:
         raise _cannot_open(name, error) from None
-    with os.fdopen(reading, "rb", buffering=0) as file:
-        try:
-            chunks, left = [], size + 1
-            while left and (chunk := file.read(left)):
-                chunks.append(chunk)
-                left -= len(chunk)
-        except OSError as error:
-            text = f"{name}: cannot be read: {error.strerror}"
-            raise ImageError(ErrorType.IMAGE_CORRUPT, text, retryable=True) from error
-        return b"".join(chunks), os.fstat(reading)
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+
+
+def _changed(name: str) -> ImageError:
+    return ImageError(ErrorType.IMAGE_CORRUPT, f"{name}: the file changed while it was read")
 
 
 def _cannot_open(name: str, error: Exception) -> ImageError:

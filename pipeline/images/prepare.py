@@ -5,33 +5,37 @@ byte. A file that already is all of that passes through untouched. Transparent p
 model sees no alpha, and white is what pages and viewers show behind it. Pictures from lossless files with few colours
 (text, line art) stay lossless PNG; everything else becomes JPEG.
 
-CPU-bound and thread-safe; Pillow releases the GIL while it decodes, resizes and encodes. A JPEG is decoded scaled, to
-at least the size that is sent and under four times its pixels where the scales 1/2, 1/4 and 1/8 reach; the other
-formats are decoded whole, 1 to 4 bytes a pixel (in Pillow RGB takes 4), and once more where transparency or depth has
-to go. So one image at `images.max_pixels` may take 1.4 GB, one of 24 megapixels 220 MB.
+CPU-bound and thread-safe; Pillow and the resizer release the GIL while they decode, shrink and encode. A JPEG is
+decoded scaled, to at least the size that is sent and under four times its pixels where the scales 1/2, 1/4 and 1/8
+reach; the other formats are decoded whole. What that takes is estimated before (`memory`), and refused where it is too
+much.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from pipeline.errors import ErrorType, ImageError
 from pipeline.images.colour import flattened, to_srgb
-from pipeline.images.containers import is_clean
+from pipeline.images.containers import is_clean, jpeg_skeleton
 from pipeline.images.geometry import (
     MAX_BASE64_BYTES,
     MAX_SIDE_PX,
+    PATCH_PX,
     STANDARD,
     Bounds,
     base64_length,
     tight_shrink,
 )
+from pipeline.images.memory import decode_bytes, most_bytes
 from pipeline.images.opening import ImageHeader, decoding, header_of, open_image
+from pipeline.images.resizing import shrunk
 from pipeline.records import ImageRecord, PreparedImage
 
-__all__ = ["PrepareSettings", "prepare"]
+__all__ = ["PrepareSettings", "need_bytes", "prepare"]
 
 SMALL_EDGE_PX = 200
 _LEAST_EDGE_PX = 28
@@ -39,7 +43,7 @@ _SENDABLE = ("JPEG", "PNG", "GIF", "WEBP")
 _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF", "WEBP")
 _FALLBACK_QUALITIES = (70, 50)
 _SAMPLE_PX = 96
-_FEW_COLOURS = 256
+_FEW_COLOURS = 2048
 _MAIN_COLOURS = 16
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -89,18 +93,23 @@ def prepare(source: str, raw: bytes, settings: PrepareSettings) -> PreparedImage
     with open_image(source, raw, max_bytes=settings.max_bytes, max_pixels=settings.max_pixels) as image:
         header = header_of(source, image, raw)
         size = _target(header, settings)
+        _ensure_memory(source, raw, size, settings)
         warnings = _warnings(header, size)
         with decoding(source):
             if _passes(header, image, raw, settings):
-                _prove(image)
-                sent = _Encoded(raw, header.media_type, size)
+                _prove(image, raw)
+                picture, sent = None, _Encoded(raw, header.media_type, size)
             else:
                 picture, more = _picture(image, header, size)
                 warnings = (*warnings, *more)
                 sent = _encode(source, picture, header, settings)
-    record = _record(source, raw, header, sent, warnings)
-    thumbnail = _thumbnail(source, sent.body, settings.thumbnail_edge) if settings.thumbnail_edge else None
-    return PreparedImage(sent.body, record, thumbnail)
+        thumbnail = _thumbnail(source, raw, picture, settings.thumbnail_edge) if settings.thumbnail_edge else None
+    return PreparedImage(sent.body, _record(source, raw, header, sent, warnings), thumbnail)
+
+
+def need_bytes(raw: bytes, settings: PrepareSettings) -> int | None:
+    """About how much memory `prepare` will take beside the file, before anything is decoded; `None` for all of it."""
+    return decode_bytes(raw, PATCH_PX**2 * settings.bounds.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +122,15 @@ class _Encoded:
 
 
 def _record(source: str, raw: bytes, header: ImageHeader, sent: _Encoded, warnings: tuple[str, ...]) -> ImageRecord:
+    digest = sha256(raw).hexdigest()
     return ImageRecord(
         source=source,
-        sha256=sha256(raw).hexdigest(),
+        sha256=digest,
         media_type=header.media_type,
         width=header.width,
         height=header.height,
         bytes=len(raw),
-        sent_sha256=sha256(sent.body).hexdigest(),
+        sent_sha256=digest if sent.body is raw else sha256(sent.body).hexdigest(),
         sent_media_type=sent.media_type,
         sent_width=sent.size[0],
         sent_height=sent.size[1],
@@ -132,6 +142,14 @@ def _record(source: str, raw: bytes, header: ImageHeader, sent: _Encoded, warnin
 def _target(header: ImageHeader, settings: PrepareSettings) -> tuple[int, int]:
     bounds = replace(settings.bounds, max_edge=min(settings.bounds.max_edge, settings.max_side_px))
     return tight_shrink(header.width, header.height, bounds)
+
+
+def _ensure_memory(source: str, raw: bytes, size: tuple[int, int], settings: PrepareSettings) -> None:
+    need, most = decode_bytes(raw, size[0] * size[1]), most_bytes(settings.max_pixels)
+    if need is not None and need > most:
+        text = f"{source}: decoding it takes about {need / 1e9:.1f} GB"
+        remedy = f"at most {most / 1e9:.1f} GB are given to one image; a larger images.max_pixels gives more"
+        raise ImageError(ErrorType.IMAGE_TOO_LARGE, f"{text}; {remedy}")
 
 
 def _warnings(header: ImageHeader, size: tuple[int, int]) -> tuple[str, ...]:
@@ -159,10 +177,15 @@ def _passes(header: ImageHeader, image: Image.Image, raw: bytes, settings: Prepa
     )
 
 
-def _prove(image: Image.Image) -> None:
-    """Decodes the file to see that it can be decoded; a JPEG at an eighth of its size reads every byte all the same."""
-    image.draft("L", (1, 1))
-    image.load()
+def _prove(image: Image.Image, raw: bytes) -> None:
+    """Decodes the file to see that it can be decoded; of a JPEG, what decides that."""
+    skeleton = jpeg_skeleton(raw) if image.format == "JPEG" else None
+    if skeleton is None:
+        image.load()
+        return
+    with Image.open(BytesIO(skeleton), formats=("JPEG",)) as bones:
+        bones.draft("L", (1, 1))
+        bones.load()
 
 
 def _picture(image: Image.Image, header: ImageHeader, size: tuple[int, int]) -> tuple[Image.Image, tuple[str, ...]]:
@@ -170,10 +193,9 @@ def _picture(image: Image.Image, header: ImageHeader, size: tuple[int, int]) -> 
     stored = size[::-1] if header.orientation in (5, 6, 7, 8) else size
     image.draft(None, stored)  # JPEG alone heeds it
     image.load()
-    picture, warnings = flattened(image)
-    if picture.size != stored:
-        picture = picture.resize(stored, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    picture, more = to_srgb(picture, image.info.get("icc_profile"))
+    spare = min(image.width // stored[0], image.height // stored[1])
+    picture, warnings = flattened(image, max(1, spare // 2))
+    picture, more = to_srgb(shrunk(picture, stored), image.info.get("icc_profile"))
     if header.orientation in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[header.orientation])
     return picture, (*warnings, *more)
@@ -186,7 +208,9 @@ def _encode(source: str, picture: Image.Image, header: ImageHeader, settings: Pr
         ImageError: `image_too_large`, where a thumbnail would still be too many bytes.
     """
     if header.format in _LOSSLESS and _is_drawn(picture):
-        lossless = _saved(picture, "PNG")
+        # What was shrunk has soft edges, in which a longer search finds nothing: level 3 is even the smaller here.
+        level = 6 if picture.size == (header.width, header.height) else 3
+        lossless = _saved(_without_colours(picture), "PNG", compress_level=level)
         if base64_length(len(lossless)) <= settings.max_base64_bytes:
             return _Encoded(lossless, "image/png", picture.size)
     qualities = (settings.quality, *(lower for lower in _FALLBACK_QUALITIES if lower < settings.quality))
@@ -197,17 +221,30 @@ def _encode(source: str, picture: Image.Image, header: ImageHeader, settings: Pr
                 return _Encoded(lossy, "image/jpeg", picture.size)
         if max(picture.size) < _LEAST_EDGE_PX:
             raise ImageError(ErrorType.IMAGE_TOO_LARGE, f"{source}: cannot be encoded small enough to send")
-        picture = picture.resize((max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)))
+        picture = shrunk(picture, (max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)))
 
 
 def _is_drawn(picture: Image.Image) -> bool:
-    """Whether a coarse sample shows text or line art: few colours, most of them from a handful."""
+    """Whether a coarse sample shows text or line art: half of it from a handful of colours, and few others.
+
+    Dense pages of soft-edged text have up to 1,400 colours in the sample and two thirds in the handful; photographs
+    have thousands and under a third, grey ones fewer colours and under a half.
+    """
     sample = picture.resize((_SAMPLE_PX, _SAMPLE_PX), Image.Resampling.NEAREST)
     colours = sample.getcolors(_FEW_COLOURS)
     if colours is None:
         return False
     counts = sorted((count for count, _ in colours), reverse=True)
     return 2 * sum(counts[:_MAIN_COLOURS]) >= _SAMPLE_PX * _SAMPLE_PX
+
+
+def _without_colours(picture: Image.Image) -> Image.Image:
+    """In mode `L` where all is grey, as most pages are: half the bytes, half the CPU, the same pixels."""
+    if picture.mode != "RGB":
+        return picture
+    red, green, blue = picture.split()
+    coloured = any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
+    return picture if coloured else red
 
 
 def _saved(picture: Image.Image, name: str, **options: int | bool) -> bytes:
@@ -217,9 +254,14 @@ def _saved(picture: Image.Image, name: str, **options: int | bool) -> bytes:
     return sink.getvalue()
 
 
-def _thumbnail(source: str, sent: bytes, edge: int) -> bytes:
-    with decoding(source), Image.open(BytesIO(sent), formats=_SENDABLE) as image:
-        image.draft("RGB", (edge, edge))
-        small = image.convert("RGB")
-        small.thumbnail((edge, edge))
+def _thumbnail(source: str, raw: bytes, picture: Image.Image | None, edge: int) -> bytes:
+    """A WebP of the picture that was encoded, else of the file that passed."""
+    with decoding(source), ExitStack() as stack:
+        if picture is None:
+            picture = stack.enter_context(Image.open(BytesIO(raw), formats=_SENDABLE))
+            picture.draft("RGB", (edge, edge))
+        small = picture.convert("RGB")
+        long = max(small.size)
+        if long > edge:
+            small = shrunk(small, (max(1, small.width * edge // long), max(1, small.height * edge // long)))
         return _saved(small, "WEBP", quality=75)

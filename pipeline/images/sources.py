@@ -1,7 +1,8 @@
 """Where the bytes of an image come from: one `read` for every spelling of a reference.
 
-A reference is inline bytes, a `data:` URI, an http(s) URL, a `file:` URL or a path. Local files are read and `data:`
-URIs decoded in worker threads, URLs fetched on the event loop; all return whole files, at most `max_bytes` long.
+A reference is inline bytes, a `data:` URI, an http(s) URL, an object-store URL, a `file:` URL, a path, or a member of a
+local tar (`shards/000.tar#cat.jpg`). Local files are read and `data:` URIs decoded in worker threads, URLs fetched on
+the event loop; all return whole files, at most `max_bytes` long.
 """
 
 import base64
@@ -19,12 +20,13 @@ from anyio import CapacityLimiter, to_thread
 from pipeline.errors import ErrorType, ImageError
 from pipeline.images.fetch import Fetcher, FetchSettings, shown
 from pipeline.images.local import legible, read_local
+from pipeline.images.objects import SCHEMES, ObjectReader
+from pipeline.images.tars import TarReader, tar_member
 from pipeline.records import ImageRef
 from pipeline.urls import masked_url
 
 __all__ = ["ImageSource", "SourceSettings", "source_name"]
 
-_OBJECT_STORES = ("s3", "gs", "az")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")
 _READERS = 8
 
@@ -66,6 +68,8 @@ class ImageSource:
         self._allow_roots = tuple(root.resolve() for root in settings.allow_roots)
         self._max_bytes = settings.fetch.max_bytes
         self._fetcher = fetcher or Fetcher(settings.fetch)
+        self._objects = ObjectReader(self._max_bytes)
+        self._tars = TarReader(self._root, self._allow_roots, self._max_bytes)
         self._readers = CapacityLimiter(_READERS)
 
     async def __aenter__(self) -> Self:
@@ -92,12 +96,14 @@ class ImageSource:
             return await self._fetcher.fetch(ref.source)
         if scheme == "data":
             read = partial(self._data_uri, ref)
-        elif scheme in _OBJECT_STORES:
-            text = f"{legible(masked_url(ref.source))}: object stores are not read by this version"
-            raise ImageError(ErrorType.IMAGE_REFUSED, text)
+        elif scheme in SCHEMES:
+            return await self._objects.read(ref.source)
         elif scheme not in ("", "file"):
-            text = f"{legible(masked_url(ref.source))}: {scheme}: URLs are not read; allowed: http, https, file, data"
+            allowed = ", ".join(("http", "https", *SCHEMES, "file", "data"))
+            text = f"{legible(masked_url(ref.source))}: {scheme}: URLs are not read; allowed: {allowed}"
             raise ImageError(ErrorType.IMAGE_REFUSED, text)
+        elif not scheme and (member := tar_member(ref.source)):
+            read = partial(self._tars.read, *member)
         else:
             read = partial(read_local, ref.source, self._root, self._allow_roots, self._max_bytes)
         return await to_thread.run_sync(read, limiter=self._readers)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.errors import ManifestError
 from pipeline.manifest.delimited import csv_rows
 from pipeline.manifest.extras import ArrowExtras, infer_extras, text_extras
+from pipeline.manifest.glance import LazyItems, rows_of
 from pipeline.manifest.opened import MAX_COLUMNS, Layout, Opened, grouped
 from pipeline.manifest.rows import RowReader, broken_row
 from pipeline.manifest.texts import BadRow, Lines, jsonl_rows, txt_rows
@@ -74,7 +75,22 @@ def txt_references(lines: Lines) -> Iterator[tuple[str, str | BadRow]]:
     return ((f"{lines.name}:{number}", row) for number, row in txt_rows(lines))
 
 
-def _csv_batch(group: list[_CsvRow], columns: tuple[str, ...], layout: Layout, reader: RowReader) -> list[Item]:
+def _csv_batch(group: list[_CsvRow], columns: tuple[str, ...], layout: Layout, reader: RowReader) -> Sequence[Item]:
+    def made() -> list[Item]:
+        return _csv_items(group, columns, layout, reader)
+
+    plain = layout.plain_columns(columns)
+    if plain is None:
+        return made()
+    id_at, image_at = map(columns.index, plain)
+    cells = [row if isinstance(row, list) and len(row) == len(columns) else None for _, row in group]
+    rows = rows_of(
+        (row and row[id_at] for row in cells), (row and row[image_at] for row in cells), layout.settings.list_separator
+    )
+    return LazyItems(rows, made, lambda at: f"{layout.name}:{group[at][0]}")
+
+
+def _csv_items(group: list[_CsvRow], columns: tuple[str, ...], layout: Layout, reader: RowReader) -> list[Item]:
     rows = [_whole(line, row, columns) for line, row in group]
     whole = [row for row in rows if not isinstance(row, BadRow)]
     names = layout.extras(columns)

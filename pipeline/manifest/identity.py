@@ -7,7 +7,7 @@ from uuid import UUID
 from pipeline.errors import ErrorType, RowError
 from pipeline.records import ImageRef
 
-__all__ = ["checked_id", "hashed_id", "in_shard", "raw_id", "refs_digest", "sample_rank"]
+__all__ = ["MAX_ID_BYTES", "checked_id", "hashed_id", "in_shard", "raw_id", "refs_digest", "sample_rank", "text_digest"]
 
 MAX_ID_BYTES = 65_536
 
@@ -38,6 +38,11 @@ def refs_digest(images: Sequence[ImageRef]) -> bytes:
         if ref.data is not None:
             digest.update(sha256(ref.data).digest())
     return digest.digest()
+
+
+def text_digest(source: str) -> bytes:
+    """`refs_digest` of one image that is named by a text."""
+    return blake2b(source.encode("utf-8", "surrogatepass") + b"\0", digest_size=16).digest()
 
 
 def sample_rank(item_id: str) -> int:

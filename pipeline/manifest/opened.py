@@ -1,6 +1,6 @@
 """What every kind of manifest has in common: settings, the checks of its columns, and batches of bounded size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -47,7 +47,7 @@ class Opened:
     """
 
     columns: tuple[str, ...]
-    batches: Iterator[list[Item]]
+    batches: Iterator[Sequence[Item]]
     complete: bool = True
 
 
@@ -81,6 +81,11 @@ class Layout:
                     "name another with manifest.image_column"
                 )
         return RowReader(RowSettings(self.settings.id_column, self.settings.image_columns, list_separator), columns)
+
+    def plain_columns(self, columns: tuple[str, ...]) -> tuple[str, str] | None:
+        """The columns of id and image, where a row can be told by these two texts; `None` where it takes more."""
+        images = self.settings.image_columns
+        return (self.settings.id_column, images[0]) if len(images) == 1 and self.settings.id_column in columns else None
 
     def extras(self, columns: tuple[str, ...]) -> list[str]:
         """The columns that are neither id nor image."""

@@ -7,7 +7,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from io import BufferedIOBase, BufferedReader
 from itertools import chain
@@ -68,8 +68,8 @@ class Manifest:
         self._batches = iter(())
         self._stack.close()
 
-    def batches(self) -> Iterator[list[Item]]:
-        """The items, in order, at most `BATCH_ROWS` at a time; once.
+    def batches(self) -> Iterator[Sequence[Item]]:
+        """The items, in order, at most `BATCH_ROWS` at a time; once. Of large files they are lazy (see `glance`).
 
         Raises:
             ManifestError: the file is damaged further on.

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import ErrorType, ManifestError, RowError
 from pipeline.manifest.extras import ArrowExtras
-from pipeline.manifest.opened import Layout, Opened, grouped
+from pipeline.manifest.glance import LazyItems, Row, rows_of
+from pipeline.manifest.opened import BATCH_BYTES, BATCH_ROWS, Layout, Opened
 from pipeline.records import Item
 
 __all__ = ["open_arrow", "open_parquet"]
@@ -65,38 +66,55 @@ def open_arrow(source: IO[bytes], layout: Layout, stack: ExitStack) -> Opened:
 
 def _opened(schema: pa.Schema, pieces: Iterator[pa.RecordBatch], layout: Layout, expected: int | None = None) -> Opened:
     rows = _Rows(layout, tuple(schema.names))
-    return Opened(rows.columns, grouped(rows.items(_sliced(pieces), expected), lambda: rows.consumed))
+    return Opened(rows.columns, rows.batches(_sliced(pieces), expected))
 
 
 class _Rows:
-    """The rows of one file as items.
-
-    Attributes:
-        consumed: bytes of Arrow data read so far.
-    """
+    """The rows of one file as items."""
 
     def __init__(self, layout: Layout, columns: tuple[str, ...]) -> None:
         self._name = layout.name
         self._reader = layout.reader(columns)
         self._extras = layout.extras(columns)
+        self._plain = layout.plain_columns(columns)
         self._number = 0
         self.columns = columns
-        self.consumed = 0
 
-    def items(self, pieces: Iterator[pa.RecordBatch], expected: int | None) -> Iterator[Item]:
-        """One item a row.
+    def batches(self, pieces: Iterator[pa.RecordBatch], expected: int | None) -> Iterator[LazyItems]:
+        """The rows in lazy batches.
 
         Raises:
             ManifestError: the file is damaged, or has other than the expected number of rows.
         """
+        read = 0
         try:
-            for piece in pieces:
-                self.consumed += piece.nbytes
-                yield from self._piece(piece)
+            for group in _groups(pieces):
+                yield self._lazy(group, read)
+                read += sum(piece.num_rows for piece in group)
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(self._name, self._number, error) from error
-        if expected is not None and self._number != expected:
-            raise ManifestError(f"{self._name}: damaged: {expected} rows are announced, {self._number} are there")
+            raise _damaged(self._name, read, error) from error
+        if expected is not None and read != expected:
+            raise ManifestError(f"{self._name}: damaged: {expected} rows are announced, {read} are there")
+
+    def _lazy(self, group: list[pa.RecordBatch], before: int) -> LazyItems:
+        """A batch of pieces, of which `before` rows precede the first."""
+
+        def made() -> list[Item]:
+            self._number = before
+            return [item for piece in group for item in self._piece(piece)]
+
+        rows = [row for piece in group for row in self._glance(piece)]
+        return LazyItems(rows, made, lambda at: f"{self._name} row {before + at + 1}")
+
+    def _glance(self, piece: pa.RecordBatch) -> list[Row]:
+        if self._plain is not None:
+            try:
+                piece.validate(full=True)
+                ids, images = (_values(piece[name]) for name in self._plain)
+                return rows_of(ids, images, None)
+            except _UNREADABLE:
+                pass  # the rows tell of it one by one
+        return [None] * piece.num_rows
 
     def _piece(self, piece: pa.RecordBatch) -> Iterator[Item]:
         try:
@@ -144,6 +162,20 @@ def _sliced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rows = _piece_rows(batch.num_rows, batch.nbytes)
         for start in range(0, batch.num_rows, rows):
             yield batch.slice(start, rows)
+
+
+def _groups(pieces: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Pieces of a batch's rows and bytes together."""
+    group: list[pa.RecordBatch] = []
+    rows = size = 0
+    for piece in pieces:
+        group.append(piece)
+        rows, size = rows + piece.num_rows, size + piece.nbytes
+        if rows + PIECE_ROWS > BATCH_ROWS or size >= BATCH_BYTES:
+            yield group
+            group, rows, size = [], 0, 0
+    if group:
+        yield group
 
 
 def _piece_rows(rows: int, all_bytes: int) -> int:

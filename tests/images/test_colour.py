@@ -4,7 +4,7 @@ import math
 import struct
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from support.image_files import quadrant_colours, swapping_profile
 from support.pictures import QUADRANTS, quadrants
 
@@ -166,3 +166,39 @@ def test_a_profile_for_another_colour_space_is_broken() -> None:
 def test_no_profile_is_no_warning(profile: object) -> None:
     """Without a profile there is nothing to convert and nothing to say."""
     assert to_srgb(quadrants(), profile)[1] == ()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "1", "I;16", "I", "F", "YCbCr"])
+def test_large_pictures_are_converted_in_bands_without_seams(mode: str) -> None:
+    """Over several bands every mode comes out as it does in one piece, reduced or not, at the very edges too."""
+    ramp = Image.linear_gradient("L").resize((2003, 4007))
+    if mode in ("RGBA", "LA"):
+        image = ramp.convert(mode)
+        image.putalpha(ramp.transpose(Image.Transpose.FLIP_TOP_BOTTOM))
+    else:
+        image = (
+            ramp.convert("I").point(lambda value: value * 257).convert(mode) if mode == "I;16" else ramp.convert(mode)
+        )
+    whole = flattened(image.resize((200, 400), Image.Resampling.NEAREST))
+    banded = flattened(image)
+    assert banded[0].size == image.size
+    assert (banded[0].mode, banded[1]) == (whole[0].mode, whole[1])
+    if mode not in {"F", "I"}:  # these are scaled by what is in the whole picture
+        for row in (0, 1, 1996, 1997, 1998, 3993, 3994, 3995, 4006):
+            box = (0, row, 2003, row + 1)
+            single = flattened(image.crop(box))[0]
+            assert banded[0].crop(box).convert("RGB").tobytes() == single.convert("RGB").tobytes()
+    reduced = flattened(image, 4)[0]
+    assert reduced.size == (501, 1002)
+    off = ImageChops.difference(reduced.convert("L"), banded[0].convert("L").reduce(4))
+    assert off.getextrema()[1] <= 1
+
+
+def test_a_seldom_transparency_is_seen_in_a_large_picture() -> None:
+    """One pixel that is not opaque, in the last band, is composited and warned of."""
+    image = Image.new("RGBA", (2500, 2500), (0, 0, 0, 255))
+    image.putpixel((2499, 2499), (0, 0, 0, 0))
+    flat, warnings = flattened(image)
+    assert warnings == ("alpha_flattened",)
+    assert flat.getpixel((2499, 2499)) == (255, 255, 255)
+    assert flat.getpixel((0, 0)) == (0, 0, 0)

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from io import BytesIO
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from PIL import Image
 from support.image_files import exif, jpeg_with, png_chunk, png_with
 from support.pictures import encoded, quadrants, smooth
 
-from pipeline.images.containers import is_clean, metadata_excess
+from pipeline.images.containers import is_clean, jpeg_skeleton, metadata_excess, png_has_exif
 
 JPEG = encoded(smooth(64, 48))
 PNG = encoded(quadrants(), "PNG")
@@ -137,3 +138,55 @@ def test_large_but_real_metadata_are_no_excess() -> None:
         metadata_excess(jpeg_with(JPEG, 0xE1, *[b"http://ns.adobe.com/xmp/extension/\0" + bytes(65_000)] * 92)) is None
     )
     assert metadata_excess(png_with(PNG, *[png_chunk(b"fdAT", bytes(4))] * 5000)) is None
+
+
+JPEGS = [
+    encoded(smooth(160, 120)),
+    encoded(smooth(160, 120), progressive=True),
+    encoded(smooth(160, 120), restart_marker_rows=1),
+    encoded(smooth(160, 120).convert("L"), progressive=True),
+    encoded(smooth(800, 600), quality=95),
+]
+
+
+def _decodes(raw: bytes) -> bool:
+    try:
+        with Image.open(BytesIO(raw), formats=("JPEG",)) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return True
+
+
+@settings(deadline=None, max_examples=250)
+@given(st.sampled_from(JPEGS), st.data())
+def test_a_skeleton_decodes_where_the_file_does(raw: bytes, data: st.DataObject) -> None:
+    """Whatever is damaged in tables, headers or pixels: what is proved by the bones holds for the whole file."""
+    garbled = bytearray(raw)
+    for _ in range(data.draw(st.integers(0, 4))):
+        place = data.draw(st.integers(2, min(len(raw) - 3, 800)) | st.integers(2, len(raw) - 3))
+        garbled[place] = data.draw(st.integers(0, 255))
+    skeleton = jpeg_skeleton(bytes(garbled))
+    if skeleton is not None:
+        assert _decodes(skeleton) == _decodes(bytes(garbled))
+
+
+def test_a_skeleton_keeps_every_scan_and_little_else() -> None:
+    """A large file is proved by a few kilobytes of each scan; one that is not clean has no skeleton."""
+    large = encoded(Image.effect_noise((1500, 1500), 90), quality=95)
+    assert len(jpeg_skeleton(large) or large) < 6_000
+    progressive = encoded(Image.effect_noise((700, 700), 90), progressive=True)
+    skeleton = jpeg_skeleton(progressive)
+    assert skeleton is not None
+    assert skeleton.count(b"\xff\xda") == progressive.count(b"\xff\xda") > 1
+    assert len(skeleton) < len(progressive) / 3
+    for unclean in (large[:-1], large + b"x", jpeg_with(large, 0xFE, b"comment"), PNG, b"", b"\xff\xd8"):
+        assert jpeg_skeleton(unclean) is None
+
+
+def test_exif_is_found_wherever_it_stands_in_a_png() -> None:
+    """The chunk counts in front of the pixels and behind them; its name inside the pixels or a text does not."""
+    assert png_has_exif(encoded(quadrants(), "PNG", exif=exif(3)))
+    assert png_has_exif(PNG[:-12] + png_chunk(b"eXIf", b"MM") + PNG[-12:])
+    assert not png_has_exif(png_with(PNG, png_chunk(b"tEXt", b"eXIf\0eXIf")))
+    assert not png_has_exif(PNG[:40])

@@ -1,14 +1,23 @@
 """Sources: every spelling of a reference, and what each is called."""
 
 import base64
+import tarfile
+from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
+import anyio
 import pytest
-from support.pictures import encoded, quadrants
+from support.buckets import environment, filled_bucket
+from support.image_files import exif
+from support.pictures import encoded, quadrants, smooth
 from support.web import Web, reply
 
 from pipeline.errors import ErrorType, ImageError
+from pipeline.images.decoders import Decoders
 from pipeline.images.fetch import FetchSettings
+from pipeline.images.memory import LEAST_ROOM_BYTES
+from pipeline.images.prepare import PrepareSettings
 from pipeline.images.sources import ImageSource, SourceSettings, source_name
 from pipeline.records import ImageRef
 
@@ -96,13 +105,86 @@ async def test_a_damaged_data_uri_is_corrupt(settings: SourceSettings, uri: str)
     assert str(error).isprintable()
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/a.png", "GS://bucket/a.png", "ftp://host/a.png?sig=canary", "gopher://x"])
+@pytest.mark.parametrize("url", ["ftp://host/a.png?sig=canary", "gopher://x", "s3://user@host/a.png"])
 async def test_what_is_not_read_is_refused_by_name(settings: SourceSettings, url: str) -> None:
-    """Object stores and other protocols are refused as such, not reported as missing files."""
+    """Other protocols, and buckets that could be hosts, are refused as such, not reported as missing files."""
     error = await failure(settings, ImageRef(url))
     assert error.error_type == ErrorType.IMAGE_REFUSED
     assert url.partition("?")[0] in str(error)
     assert "canary" not in str(error)
+
+
+async def test_members_of_tars_are_read_inside_the_roots(settings: SourceSettings, tmp_path: Path) -> None:
+    """A reference with `.tar#` reads the member; the roots and the bytes that are allowed hold as for files."""
+    for folder in (settings.root, tmp_path):
+        with tarfile.open(folder / "0.tar", "w") as tar:
+            tar.add(settings.root / "a.png", "deep/a.png")
+            tar.addfile(tarfile.TarInfo("large"), BytesIO())
+    async with ImageSource(settings) as source:
+        assert await source.read(ImageRef("0.tar#deep/a.png")) == PICTURE
+        assert await source.read(ImageRef(f"{settings.root}/0.tar#deep/a.png")) == PICTURE
+    assert (await failure(settings, ImageRef("0.tar#a.png"))).error_type == ErrorType.IMAGE_MISSING
+    assert (await failure(settings, ImageRef("../0.tar#deep/a.png"))).error_type == ErrorType.IMAGE_REFUSED
+
+
+MIXED_FILES = 200
+
+
+def _mixed(count: int) -> dict[str, bytes]:
+    """Files of every format, in many sizes and modes, some turned, some shrunk, some that pass, a few broken."""
+    files = {}
+    for index in range(count):
+        name = ("JPEG", "PNG", "WEBP", "GIF", "JPEG", "TIFF", "BMP", "AVIF", "JPEG2000", "JPEG")[index % 10]
+        wide = 2400 if index % 40 == 0 else 60 + 2 * index
+        picture = smooth(wide, 240 + index % 17, index)
+        if index % 7 == 3 and name in ("PNG", "JPEG", "TIFF"):
+            picture = picture.convert("L")
+        options = {"exif": exif(1 + index % 8)} if name in ("JPEG", "WEBP") and index % 3 else {}
+        raw = encoded(picture, name, **options)
+        files[f"{index:04}.{name.lower()}"] = raw[: len(raw) // 2] if index % 50 == 49 else raw
+    return files
+
+
+async def test_files_from_everywhere_are_prepared_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixed files from a folder, a tar, a bucket and a web server give the same original and sent hashes."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    files = _mixed(MIXED_FILES)
+    for name, raw in files.items():
+        (tmp_path / name).write_bytes(raw)
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        for name in files:
+            tar.add(tmp_path / name, name)
+    bucket = filled_bucket("everywhere", files)
+    with Web({f"/{name}": reply(raw) for name, raw in files.items()}) as web:
+        places = ("", "all.tar#", f"{bucket}/", f"{web.url}/")
+        found = {place: await _prepared(tmp_path, place, files) for place in places}
+    first = found.pop("")
+    assert sum(isinstance(each, tuple) for each in first.values()) >= len(files) * 0.9
+    assert all(other == first for other in found.values())
+
+
+async def _prepared(root: Path, place: str, names: Iterable[str]) -> dict[str, tuple[str | None, ...] | str]:
+    """Original and sent hash of each file, or the type of its failure."""
+    found: dict[str, tuple[str | None, ...] | str] = {}
+    chosen = SourceSettings(root, fetch=FetchSettings(attempts=1, allow_private_hosts=True))
+
+    async def work(name: str) -> None:
+        try:
+            raw = await source.read(ImageRef(f"{place}{name}"))
+            record = (await decoders.prepare(name, raw, PrepareSettings())).record
+            found[name] = record.sha256, record.sent_sha256, str(record.sent_width)
+        except ImageError as error:
+            found[name] = str(error.error_type)
+
+    async with (
+        ImageSource(chosen) as source,
+        Decoders(2, LEAST_ROOM_BYTES) as decoders,
+        anyio.create_task_group() as group,
+    ):
+        for name in names:
+            group.start_soon(work, name)
+    return found
 
 
 async def test_a_colon_in_a_file_name_is_no_scheme(settings: SourceSettings) -> None:

@@ -84,7 +84,7 @@ from pipeline.records import Item
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-seen = SeenItems(Path(sys.argv[1]))
+seen = SeenItems(Path(sys.argv[1]), in_memory=0)
 seen._db.execute("PRAGMA cache_size=10")
 try:
     for number in range(100_000):
@@ -105,3 +105,27 @@ def test_a_full_disk_is_an_error_of_the_output(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout.startswith("the list of ids that have passed cannot be kept: "), done.stderr
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz")), max_size=60),
+    st.integers(1, 7),
+    st.integers(0, 40),
+)
+@settings(deadline=None, max_examples=60)
+def test_what_is_in_memory_and_what_is_on_disk_is_one_list(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], size: int, in_memory: int
+) -> None:
+    """Wherever memory ends, the same rows pass, and duplicates are counted and named alike."""
+
+    def passed(most: int) -> tuple[list[tuple[int, str | None]], int, list[str]]:
+        found = []
+        with SeenItems(tmp_path_factory.mktemp("seen"), most) as seen:
+            for start in range(0, len(rows), size):
+                batch = rows[start : start + size]
+                keys, digests = [one.encode() * 16 for one, _ in batch], [other.encode() * 16 for _, other in batch]
+                places = [f"row {start + at}" for at in range(len(batch))]
+                found += [(start + at, first) for at, first in seen.passing_rows(keys, digests, places)]
+            return found, seen.duplicates, seen.places
+
+    assert passed(in_memory) == passed(0) == passed(1000)
