@@ -47,6 +47,7 @@ class Model(BaseModel):
     context_tokens: int | None = Field(None, ge=1)
     max_images: int = Field(100, ge=1)
     cache_minimum_tokens: int = Field(4096, ge=0)
+    characters_per_token: float = Field(4.0, gt=0)
     thinking: list[str] | None = None
     quiet: dict[str, Any] = Field(default_factory=dict)
     always_thinks: bool = False
@@ -148,6 +149,7 @@ def _cost(model: Model, usage: Usage) -> Fraction:
     return total / 1_000_000
 
 
+@cache
 def _fraction(value: float | None) -> Fraction:
     return Fraction(repr(value)) if value is not None else Fraction(0)
 

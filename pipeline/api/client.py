@@ -5,7 +5,9 @@ What comes back is an answer, or an error that says what it costs: the item (`An
 (`RunStoppedError`).
 """
 
+import logging
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -17,12 +19,13 @@ from pipeline.api.messages import Answer, parse_answer, parse_error
 from pipeline.api.retry import Action, AttemptFailedError, Verdict, judge, retrying
 from pipeline.api.transport import Reply, Session, Unanswered
 from pipeline.errors import AnswerError, ErrorType, RunStoppedError
-from pipeline.limits.pacer import Need, Pacer, Permit
+from pipeline.limits.pacer import PATIENCE_S, Need, OutageError, Pacer, Permit
 from pipeline.records import Attempt, Usage
 from pipeline.settings import SettingsRetry
 
-__all__ = ["Answered", "Client", "Question", "Recorder", "RequestTooLargeError"]
+__all__ = ["Answered", "Client", "FileGoneError", "Question", "Recorder", "RequestTooLargeError"]
 
+logger = logging.getLogger(__name__)
 _DEFAULT_PAUSE_S = 1.0
 """How long everybody waits after a 429 that names no time."""
 _REMEDIES = {
@@ -36,6 +39,10 @@ _REMEDIES = {
 
 class RequestTooLargeError(AnswerError):
     """The service takes the request, once its images are smaller: shrink them and ask again, once."""
+
+
+class FileGoneError(AnswerError):
+    """A 404 to a request that names uploaded files: one of them may be gone; upload them again and ask again, once."""
 
 
 class Recorder(Protocol):
@@ -61,6 +68,7 @@ class Question:
         body: the JSON that is sent.
         need: what it takes of the limits.
         attempts_before: attempts of this turn already made in this run.
+        names_files: whether it names uploaded files, so that a 404 may be about one of them.
     """
 
     item_id: str
@@ -68,6 +76,7 @@ class Question:
     body: bytes = field(repr=False)
     need: Need
     attempts_before: int = 0
+    names_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +91,20 @@ class Answered:
 
 
 class Client:
-    """Asks turns of one endpoint."""
+    """Asks turns of the endpoints.
 
-    def __init__(self, session: Session, pacer: Pacer, recorder: Recorder, model: Model, retry: SettingsRetry) -> None:
-        self._session = session
+    Args:
+        sessions: one for each endpoint of the pacer, in its order.
+        pacer: gives leave to send.
+        recorder: where attempts are written down.
+        model: for prices.
+        retry: the `retry` section.
+    """
+
+    def __init__(
+        self, sessions: Sequence[Session], pacer: Pacer, recorder: Recorder, model: Model, retry: SettingsRetry
+    ) -> None:
+        self._sessions = sessions
         self._pacer = pacer
         self._recorder = recorder
         self._model = model
@@ -97,27 +116,47 @@ class Client:
 
         Raises:
             RequestTooLargeError: the item fails, unless its images can be made smaller.
+            FileGoneError: it fails, unless its files can be uploaded again.
             AnswerError: the item fails; `attempts` are those made here, without `attempts_before`.
             RunStoppedError: no retry can mend it.
             PacerClosedError: the run drains; nothing more was sent.
             BudgetReachedError: the budget has no room.
         """
-        made = 0
-        loop = retrying(self._retry, self._chance, sleep=self._pacer.sleep)
+        made, failures = 0, list[AttemptFailedError]()
+        in_outage = self._pacer.outlasted
+
+        async def pause(seconds: float) -> None:
+            last = failures[-1]
+            await self._pacer.retry(seconds, limited=last.verdict.limited or not last.counts)
+
+        loop = retrying(self._retry, self._chance, sleep=pause)
         try:
             async for attempt in loop:
                 with attempt:
                     made += 1
-                    return await self._once(question, question.attempts_before + made)
+                    return await self._noted(question, made, failures)
         except AttemptFailedError as error:
-            raise self._final(error.verdict, made) from error
+            raise self._final(error.verdict, made, question) from error
+        except OutageError as error:
+            if in_outage:
+                raise self._outlasted(failures[-1].verdict) from error
+            raise self._final(failures[-1].verdict, made - 1, question) from error
         except AnswerError as error:
             error.attempts = made
             raise
         raise AssertionError("tenacity ends with a result or an error")
 
-    async def _once(self, question: Question, number: int) -> Answered:
-        permit = await self._pacer.permit(question.need)
+    async def _noted(self, question: Question, number: int, failures: list[AttemptFailedError]) -> Answered:
+        """One attempt; its failure is kept, for what follows depends on the last one."""
+        try:
+            return await self._once(question, number)
+        except AttemptFailedError as error:
+            failures.append(error)
+            raise
+
+    async def _once(self, question: Question, made: int) -> Answered:
+        permit = await self._pacer.permit(question.need, asker=id(question), tried=made - 1)
+        number = question.attempts_before + made
         started_at = datetime.now(UTC)
         try:
             flight = self._recorder.depart(question.item_id, question.turn, number, started_at)
@@ -126,7 +165,7 @@ class Client:
             raise
         ticket = _Ticket(question, number, flight, started_at, anyio.current_time())
         try:
-            reply = await self._session.post("/v1/messages", question.body)
+            reply = await self._sessions[permit.lane].post("/v1/messages", question.body)
         except BaseException as error:
             # Cancellation and bugs too: an attempt that left has a row, and its permit ends.
             with anyio.CancelScope(shield=True):
@@ -135,7 +174,8 @@ class Client:
         with anyio.CancelScope(shield=True):
             if reply.status == 200:
                 return await self._received(ticket, permit, reply)
-            raise AttemptFailedError(await self._refused(ticket, permit, reply))
+            verdict = await self._refused(ticket, permit, reply)
+            raise AttemptFailedError(verdict, counts=not (permit.in_outage or verdict.elsewhere))
         raise AssertionError("a shielded scope swallows nothing")
 
     async def _unanswered(self, ticket: "_Ticket", permit: Permit, error: BaseException) -> None:
@@ -148,7 +188,8 @@ class Client:
         error_type = error.error_type if isinstance(error, Unanswered) else str(ErrorType.CONNECTION_ERROR)
         await self._recorder.arrive(ticket.flight, ticket.attempt(None, error_type))
         if isinstance(error, Unanswered):
-            raise AttemptFailedError(Verdict.unanswered(error_type, str(error))) from error
+            verdict = Verdict.unanswered(error_type, str(error))
+            raise AttemptFailedError(verdict, counts=not permit.in_outage) from error
 
     async def _received(self, ticket: "_Ticket", permit: Permit, reply: Reply) -> Answered:
         """Reads a 200. What does not say its usage is taken to have cost the most that it can."""
@@ -179,13 +220,37 @@ class Client:
         said = parse_error(reply.body, reply.status)
         verdict = judge(reply.status, said, reply.headers, datetime.now(UTC))
         pause_s = verdict.wait_s or min(_DEFAULT_PAUSE_S, self._retry.max_wait_seconds)
-        permit.refused(reply.headers, limited_s=pause_s if verdict.limited else None, overloaded=verdict.overloaded)
+        stops = verdict.action is Action.STOP and not (reply.status == 404 and ticket.question.names_files)
+        permit.refused(
+            reply.headers,
+            limited_s=pause_s if verdict.limited else None,
+            overloaded=verdict.overloaded,
+            ramp=verdict.error_code == "ramp_limit_exceeded",
+            retire=stops,
+        )
         attempt = replace(ticket.attempt(reply, said.error_type), usage=Usage(), cost_usd=0.0)
         await self._recorder.arrive(ticket.flight, attempt)
+        if stops and not self._pacer.closed:
+            logger.warning(
+                "endpoint %d takes nothing more in this run: %s (HTTP %d): %s",
+                permit.lane + 1,
+                verdict.error_type,
+                reply.status,
+                verdict.message,
+            )
+            return replace(verdict, action=Action.RETRY, elsewhere=True)
         return verdict
 
-    def _final(self, verdict: Verdict, attempts: int) -> AnswerError | RunStoppedError:
-        if verdict.action is Action.STOP:
+    def _outlasted(self, verdict: Verdict) -> RunStoppedError:
+        """The run's end: an item was first tried when the outage had lasted too long already."""
+        return RunStoppedError(
+            f"the service has failed for more than {PATIENCE_S:g} s (last: {verdict.error_type}: {verdict.message}); "
+            "what is left stays pending: run again to go on"
+        )
+
+    def _final(self, verdict: Verdict, attempts: int, question: Question) -> AnswerError | RunStoppedError:
+        file_gone = verdict.http_status == 404 and question.names_files
+        if verdict.action is Action.STOP and not file_gone:
             status = verdict.http_status or 0
             remedy = _REMEDIES.get(verdict.error_code or "") or _REMEDIES.get(verdict.error_type)
             if status == 404:
@@ -195,7 +260,7 @@ class Client:
             return RunStoppedError(
                 f"{verdict.error_type} (HTTP {status}): {'; '.join(filter(None, (verdict.message, remedy)))}"
             )
-        kind = RequestTooLargeError if verdict.action is Action.SHRINK else AnswerError
+        kind = RequestTooLargeError if verdict.action is Action.SHRINK else FileGoneError if file_gone else AnswerError
         error = kind(
             verdict.error_type,
             verdict.message,

@@ -35,7 +35,7 @@ def refusals(config: Config, model: Model) -> list[str]:
         found.append(f"api.max_tokens: found {api.max_tokens}; {model.id} allows at most {model.max_output_tokens}")
     if prompt.json_schema is not None and prompt.schema_via == "tool" and not model.forced_tools:
         found.append(f'prompt.schema_via: {model.id} takes no forced tool; use "output"')
-    return [*found, *_thinking(config, model)]
+    return [*found, *_tools(config), *_thinking(config, model)]
 
 
 def remarks(config: Config, model: Model, today: date) -> list[str]:
@@ -56,6 +56,16 @@ def remarks(config: Config, model: Model, today: date) -> list[str]:
             f"api.max_tokens: {model.id} always thinks, and thinking counts: {config.api.max_tokens} may leave no "
             f"text; {_THINKING_ROOM} or more is safer"
         )
+    return found
+
+
+def _tools(config: Config) -> list[str]:
+    """What does not go together with tools."""
+    prompt, found = config.prompt, []
+    if prompt.tools and prompt.prefill and prompt.prefill.strip():
+        found.append("prompt.prefill: cannot be combined with prompt.tools; say in the prompt how the answer begins")
+    if prompt.tools and prompt.json_schema is not None and prompt.schema_via == "tool":
+        found.append('prompt.schema_via: a forced tool leaves no other to be called; use "output" with prompt.tools')
     return found
 
 

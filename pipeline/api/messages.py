@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import AnswerError, ErrorType
-from pipeline.images.geometry import image_tokens
-from pipeline.records import Message, Usage
+from pipeline.images.geometry import HIGH, image_tokens
+from pipeline.records import Block, Message, PreparedImage, ToolResult, Usage
 
-__all__ = ["Answer", "BodyWriter", "ErrorBody", "parse_answer", "parse_error"]
+__all__ = ["CACHE_MARK", "Answer", "BodyWriter", "ErrorBody", "parse_answer", "parse_error"]
+
+CACHE_MARK = {"type": "ephemeral"}
+"""Ends the prefix that is cached, for five minutes after its last use."""
 
 _KNOWN_BLOCKS = {"text", "thinking", "redacted_thinking", "tool_use", "fallback"}
 _KNOWN_STOPS = {
@@ -49,47 +52,118 @@ class BodyWriter:
 
     Args:
         settings: everything of the body beside `messages`, as plain JSON values.
+        examples: messages that come before every conversation; written once, their images too.
+        mark_examples: whether the last of them ends the cached prefix.
+        unseen_tokens: what an image of unknown size is taken to cost, the most that the model can see.
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._head = _json(settings)[:-1] + b', "messages": ['
-        self._static_chars = sum(len(text) for text in _texts(settings))
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        examples: Sequence[Message] = (),
+        *,
+        mark_examples: bool = False,
+        unseen_tokens: int = HIGH.max_tokens,
+    ) -> None:
+        pieces = [_json(settings)[:-1] + b', "messages": [']
+        for index, message in enumerate(examples):
+            pieces.append(b", " if index else b"")
+            pieces += _message(message, marked=mark_examples and index == len(examples) - 1)
+        self._head = b"".join(pieces)
+        self._joint = b", " if examples else b""
+        self._unseen_tokens = unseen_tokens
+        grammar = {name: settings[name] for name in ("tools", "output_config") if name in settings}
+        plain = {name: value for name, value in settings.items() if name not in grammar}
+        characters = sum(len(text) for text in _texts(plain)) + len(json.dumps(grammar)) * bool(grammar)
+        self._shared_bytes = len(_json(settings)) + sum(_text_bytes(part) for each in examples for part in each.parts)
+        self._shared = _plus((0, characters), *(self._taken(part) for each in examples for part in each.parts))
 
     def body(self, turns: Sequence[Message]) -> bytes:
         """The body that sends these turns."""
         pieces = [self._head]
         for index, turn in enumerate(turns):
-            pieces.append(b", " if index else b"")
+            pieces.append(b", " if index else self._joint)
             pieces += _message(turn)
         pieces.append(b"]}")
         return b"".join(pieces)
 
     def need(self, turns: Sequence[Message]) -> tuple[int, int]:
-        """What the turns take of the input: visual tokens by the patch rule, and characters of text."""
-        tokens, characters = 0, self._static_chars
-        for turn in turns:
-            for part in turn.parts:
-                if isinstance(part, str):
-                    characters += len(part)
-                else:
-                    tokens += image_tokens(part.record.sent_width or 1, part.record.sent_height or 1)
-        return tokens, characters
+        """What the turns take of the input: visual tokens by the patch rule, and characters of text.
+
+        What stands before them is in it: system, tools, schema and examples.
+        """
+        return _plus(self._shared, *(self._taken(part) for turn in turns for part in turn.parts))
+
+    def most_tokens(self, turns: Sequence[Message]) -> int:
+        """More than the turns and what stands before them can take of the input, for the budget.
+
+        A byte-level tokenizer makes no more tokens of a text than it has bytes.
+        """
+        tokens, _ = self.need(turns)
+        return tokens + self._shared_bytes + sum(_text_bytes(part) for turn in turns for part in turn.parts)
+
+    @property
+    def shared(self) -> tuple[int, int]:
+        """The same of what is equal in every request of the run."""
+        return self._shared
+
+    def _taken(self, part: "_Part") -> tuple[int, int]:
+        if isinstance(part, str):
+            return 0, len(part)
+        if isinstance(part, Block):
+            return 0, len(json.dumps(part.content, ensure_ascii=False))
+        if isinstance(part, ToolResult):
+            return _plus(*(self._taken(each) for each in part.parts))
+        width, height = part.record.sent_width, part.record.sent_height
+        return (image_tokens(width, height) if width and height else self._unseen_tokens), 0
 
 
-def _message(turn: Message) -> list[bytes]:
-    if len(turn.parts) == 1 and isinstance(turn.parts[0], str):
+_Part = str | PreparedImage | Block | ToolResult
+
+
+def _text_bytes(part: _Part) -> int:
+    if isinstance(part, str):
+        return len(part.encode("utf-8", "replace"))
+    if isinstance(part, Block):
+        return len(_json(part.content))
+    return sum(map(_text_bytes, part.parts)) if isinstance(part, ToolResult) else 0
+
+
+def _plus(*counts: tuple[int, int]) -> tuple[int, int]:
+    return sum(tokens for tokens, _ in counts), sum(characters for _, characters in counts)
+
+
+def _message(turn: Message, *, marked: bool = False) -> list[bytes]:
+    if len(turn.parts) == 1 and isinstance(turn.parts[0], str) and not marked:
         return [_json({"role": turn.role, "content": turn.parts[0]})]
-    pieces = [f'{{"role": "{turn.role}", "content": ['.encode()]
-    for index, part in enumerate(turn.parts):
+    return [f'{{"role": "{turn.role}", "content": '.encode(), *_content(turn.parts, marked=marked), b"}"]
+
+
+def _content(parts: Sequence[_Part], *, marked: bool = False) -> list[bytes]:
+    """Blocks as a JSON list; the last one, a text, ends the cached prefix where `marked`."""
+    pieces = [b"["]
+    for index, part in enumerate(parts):
         pieces.append(b", " if index else b"")
         if isinstance(part, str):
-            pieces.append(_json({"type": "text", "text": part}))
+            mark = {"cache_control": CACHE_MARK} if marked and index == len(parts) - 1 else {}
+            pieces.append(_json({"type": "text", "text": part, **mark}))
+        elif isinstance(part, Block):
+            pieces.append(_json(part.content))
+        elif isinstance(part, ToolResult):
+            head = _json({"type": "tool_result", "tool_use_id": part.tool_use_id, "is_error": part.is_error})
+            pieces += [head[:-1], b', "content": ', *_content(part.parts), b"}"]
         else:
-            kind = part.record.sent_media_type
-            head = f'{{"type": "image", "source": {{"type": "base64", "media_type": "{kind}", "data": "'
-            pieces += [head.encode(), b2a_base64(part.body, newline=False), b'"}}']
-    pieces.append(b"]}")
-    return pieces
+            pieces += _image(part)
+    return [*pieces, b"]"]
+
+
+def _image(image: PreparedImage) -> list[bytes]:
+    if image.link is not None:
+        target = {"url": "url", "file": "file_id"}[image.link.kind]
+        return [_json({"type": "image", "source": {"type": image.link.kind, target: image.link.target}})]
+    kind = image.record.sent_media_type
+    head = f'{{"type": "image", "source": {{"type": "base64", "media_type": "{kind}", "data": "'
+    return [head.encode(), b2a_base64(image.body, newline=False), b'"}}']
 
 
 def _json(value: object) -> bytes:
@@ -129,6 +203,18 @@ class Answer:
     warnings: tuple[str, ...] = ()
     blocks: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
+    @property
+    def calls(self) -> list[Mapping[str, Any]]:
+        """The tool calls that can be answered: `tool_use` blocks with an id, a name and an input."""
+        return [
+            block
+            for block in self.blocks
+            if block.get("type") == "tool_use"
+            and isinstance(block.get("id"), str)
+            and isinstance(block.get("name"), str)
+            and isinstance(block.get("input"), dict)
+        ]
+
 
 def parse_answer(raw: bytes) -> Answer:
     """Reads the body of a 200.
@@ -159,7 +245,7 @@ def parse_answer(raw: bytes) -> Answer:
     if stop in ("max_tokens", "model_context_window_exceeded"):
         flags.append("truncated")
     refused = stop == "refusal"
-    if not text.strip() and not refused:
+    if not text.strip() and not refused and "tool_use" not in kinds:
         flags.append("empty_text")
     tier = (message.get("usage") or {}).get("service_tier") if isinstance(message.get("usage"), dict) else None
     return Answer(

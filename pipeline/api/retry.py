@@ -17,7 +17,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 import anyio
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from pipeline.api.messages import ErrorBody
 from pipeline.settings import SettingsRetry
@@ -55,6 +55,7 @@ class Verdict:
         wait_s: what the server asked for, `None` where it did not.
         limited: the rate limit refused it: everybody waits.
         overloaded: the service failed or was not reached: counts for the breaker.
+        elsewhere: this endpoint is out of the run, another takes the attempt.
         http_status: `None` where no answer came.
         request_id: of the answer.
     """
@@ -66,6 +67,7 @@ class Verdict:
     wait_s: float | None = None
     limited: bool = False
     overloaded: bool = False
+    elsewhere: bool = False
     http_status: int | None = None
     request_id: str | None = None
 
@@ -81,11 +83,16 @@ class Verdict:
 
 
 class AttemptFailedError(Exception):
-    """One attempt failed; carries the verdict to the retry loop."""
+    """One attempt failed; carries the verdict to the retry loop.
 
-    def __init__(self, verdict: Verdict) -> None:
+    Attributes:
+        counts: whether it is one of `retry.max_attempts`; what fails in an outage is not, the item waits for its end.
+    """
+
+    def __init__(self, verdict: Verdict, *, counts: bool = True) -> None:
         super().__init__(verdict.message)
         self.verdict = verdict
+        self.counts = counts
 
 
 def judge(status: int, said: ErrorBody, headers: Mapping[str, str], now: datetime) -> Verdict:
@@ -155,17 +162,23 @@ def retrying(
         chance: randomness, for the jitter.
         sleep: how to wait.
     """
+    counted = 0
+
+    def may_pass(error: BaseException) -> bool:
+        nonlocal counted
+        if not isinstance(error, AttemptFailedError) or error.verdict.action is not Action.RETRY:
+            return False
+        counted += error.counts
+        return True
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.verdict.wait_s if isinstance(error, AttemptFailedError) else None
-        return wait_s(asked, state.attempt_number, settings.max_wait_seconds, chance)
+        return wait_s(asked, max(1, counted), settings.max_wait_seconds, chance)
 
     return AsyncRetrying(
-        retry=retry_if_exception(
-            lambda error: isinstance(error, AttemptFailedError) and error.verdict.action is Action.RETRY
-        ),
-        stop=stop_after_attempt(settings.max_attempts),
+        retry=retry_if_exception(may_pass),
+        stop=lambda _: counted >= settings.max_attempts,
         wait=wait,
         sleep=sleep,
         reraise=True,

@@ -116,14 +116,14 @@ class Session:
         self._timeout_s = endpoint.timeout_s
         self._secrets = endpoint.secrets
 
-    async def post(self, path: str, body: bytes) -> Reply:
-        """Sends a body and waits for the whole answer.
+    async def post(self, path: str, body: bytes, *, content_type: str | None = None) -> Reply:
+        """Sends a body, of another type than JSON where given, and waits for the whole answer.
 
         Raises:
             Unanswered: no whole answer came within the deadline.
             RunStoppedError: the server's certificate cannot be trusted; nothing was sent.
         """
-        return await self._ask("POST", path, body)
+        return await self._ask("POST", path, body, {"content-type": content_type} if content_type else {})
 
     async def get(self, path: str) -> Reply:
         """Asks for a resource.
@@ -134,25 +134,28 @@ class Session:
         """
         return await self._ask("GET", path, None)
 
-    async def _ask(self, method: str, path: str, body: bytes | None) -> Reply:
+    async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None) -> Reply:
         started = time.monotonic()
         with anyio.move_on_after(self._timeout_s):
             try:
-                response, raw = await self._exchange(method, path, body)
+                response, raw = await self._exchange(method, path, body, dict(headers or {}))
             except _FAILURES as error:
                 raise self._translated(error) from error
             content = _decoded(raw, response.headers.get("content-encoding", ""))
-            headers = {name: self._masked(value) for name, value in response.headers.items()}
+            said = {name: self._masked(value) for name, value in response.headers.items()}
             for secret in self._secrets:
                 content = content.replace(secret.encode(), b"***")
-            return Reply(response.status_code, headers, content, (time.monotonic() - started) * 1000)
+            return Reply(response.status_code, said, content, (time.monotonic() - started) * 1000)
         raise Unanswered(ErrorType.TIMEOUT, f"no whole answer within {self._timeout_s:g} s", sent=True)
 
-    async def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[httpx.Response, bytes]:
-        request = self._client.build_request(method, path, content=body)
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[httpx.Response, bytes]:
+        content: bytes | AsyncIterator[bytes] | None = body
         if body is not None and len(body) > _PIECE_BYTES:
-            headers = {"content-length": str(len(body))}
-            request = self._client.build_request(method, path, content=_pieces(body), headers=headers)
+            headers = {**headers, "content-length": str(len(body))}
+            content = _pieces(body)
+        request = self._client.build_request(method, path, content=content, headers=headers)
         response = await self._client.send(request, stream=True)
         try:
             return response, await _whole_body(response)

@@ -1,17 +1,20 @@
 """A circuit breaker for outages: after a run of failures without an answer, one probe at a time. Pure.
 
-While it is open nothing is sent but probes, their distance doubling up to 15 s, so that five minutes of refusals cost
-some twenty requests and recovery is noticed within 15 s. Any answer closes it. What was sent before it opened and fails
-afterwards tells nothing new, so probes are numbered: only the failure of the one under way moves the next one.
+While it is open nothing is sent but probes, their distance doubling up to 24 s, so that five minutes of refusals cost
+some fifteen requests and recovery is noticed well within 30 s. What was sent before a streak of failures began tells
+nothing of what came after: its answer neither ends the streak nor closes the breaker. Probes are numbered: only the end
+of the one under way moves the next one. A single request that fails again and again is at fault itself, not the
+service, as long as others have been answered: it takes two to open the breaker.
 """
 
+import math
 from dataclasses import dataclass
 
 __all__ = ["Breaker"]
 
 _TRIP = 8
-_FIRST_S = 1.0
-_LONGEST_S = 15.0
+_FIRST_S = 2.0
+_LONGEST_S = 24.0
 
 
 @dataclass(slots=True)
@@ -20,6 +23,11 @@ class Breaker:
 
     Attributes:
         failures: in a row, without an answer between them.
+        since: when the first of them was told.
+        asker: whose the first of them was.
+        several: whether others failed too, or nothing was ever answered.
+        ever_answered: whether the service has answered anything yet.
+        opened_at: when it opened.
         distance_s: between the last probe and the next.
         probe_at: when the next probe may go; `None` while closed.
         probe: the number of the probe under way, 0 for none.
@@ -27,6 +35,11 @@ class Breaker:
     """
 
     failures: int = 0
+    since: float = math.inf
+    asker: int = 0
+    several: bool = False
+    ever_answered: bool = False
+    opened_at: float = math.inf
     distance_s: float = _FIRST_S
     probe_at: float | None = None
     probe: int = 0
@@ -36,6 +49,10 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether only probes may go."""
         return self.probe_at is not None
+
+    def open_s(self, now: float) -> float:
+        """For how many seconds it has been open, 0 while closed."""
+        return now - self.opened_at if self.is_open else 0.0
 
     def wait_s(self, now: float) -> float:
         """Seconds until a request may go; infinite while a probe is under way."""
@@ -51,20 +68,31 @@ class Breaker:
         self.probe = self.probes
         return self.probe
 
-    def answered(self) -> None:
-        """The service answered: closed."""
-        self.failures, self.distance_s, self.probe_at, self.probe = 0, _FIRST_S, None, 0
+    def answered(self, sent_at: float, probe: int = 0) -> None:
+        """The service answered what was sent then, under this number of `sent`."""
+        self.ever_answered = True
+        if self.is_open and (not probe or probe != self.probe):
+            return
+        if not self.is_open and sent_at < self.since < math.inf:
+            return
+        self.failures, self.since, self.several = 0, math.inf, False
+        self.distance_s, self.probe_at, self.probe = _FIRST_S, None, 0
 
-    def failed(self, now: float, probe: int = 0) -> None:
-        """The service failed or was not reached, for the request that `sent` gave this number."""
+    def failed(self, now: float, probe: int = 0, asker: int = 0) -> bool:
+        """The service failed or was not reached, for the request of this number; whether that has opened it."""
         if not self.is_open:
+            if self.failures == 0:
+                self.since, self.asker = now, asker
             self.failures += 1
-            if self.failures >= _TRIP:
-                self.probe_at = now + self.distance_s
+            self.several = self.several or asker != self.asker or not self.ever_answered
+            if self.failures >= _TRIP and self.several:
+                self.opened_at, self.probe_at = now, now + self.distance_s
+                return True
         elif probe and probe == self.probe:
             self.distance_s = min(_LONGEST_S, self.distance_s * 2)
             self.probe_at = now + self.distance_s
             self.probe = 0
+        return False
 
     def gone(self, probe: int = 0) -> None:
         """A request ended without telling anything of the service: a probe may go in its place."""

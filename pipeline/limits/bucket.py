@@ -59,6 +59,11 @@ class Bucket:
         self.burst = max(1.0, per_minute * burst_s / 60)
         self.level = min(self.level, self.burst)
 
+    def pace(self, per_minute: float, now: float) -> None:
+        """Refills at another rate from now on; what it holds stays."""
+        self._refill(now)
+        self.per_minute = per_minute
+
     def drain(self, until: float) -> None:
         """The service says that nothing is left: empty, and refilling only from `until` on."""
         self.level = min(self.level, 0.0)

@@ -20,6 +20,14 @@ class LimitHeaders:
     output_limit: int | None = None
     output_remaining: int | None = None
 
+    def pairs(self) -> dict[str, tuple[int | None, int | None]]:
+        """Limit and remaining by the name of the limit."""
+        return {
+            "requests": (self.requests_limit, self.requests_remaining),
+            "input": (self.input_limit, self.input_remaining),
+            "output": (self.output_limit, self.output_remaining),
+        }
+
 
 def parse_limit_headers(headers: Mapping[str, str]) -> LimitHeaders:
     """Reads the headers of an answer; what is missing or unreadable is `None`."""

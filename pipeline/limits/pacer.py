@@ -3,29 +3,45 @@
 A sender first takes a *place* (so that what waits holds no image), then for every attempt a fresh *permit*. Both are
 given in the order in which they were asked for, and only the head of each queue looks at the state: the others wait for
 a lock, so an answer wakes two tasks and not hundreds, and a large request is never overtaken for ever by small ones.
+With several endpoints each has its own state, a `Lane`, and a permit says which one it is for: of those that could take
+the request now, the one that is furthest behind its weight. The budget and the quota of retries are the run's.
 Decisions are those of the pure modules beside this one, with time as an argument. Waits run on the event loop's time;
 the clock that decisions go by is an argument, so that a test on a loop that jumps gives that loop's time for both.
+
+An outage is waited for. While every endpoint's breaker is open, items that were taken up keep their place, and a probe
+that fails does not count as one of `retry.max_attempts`. After `PATIENCE_S` those that have failed before are given up
+as retryable failures, and an item that is first tried then ends the run: what is left stays pending.
 """
 
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
 
-from pipeline.limits.breaker import Breaker
 from pipeline.limits.budget import Budget
-from pipeline.limits.headers import parse_limit_headers
-from pipeline.limits.meters import Amounts, Meters, Need
-from pipeline.limits.permits import End, Permit, Tells
-from pipeline.limits.places import Places
+from pipeline.limits.lane import MOST_PLACES, Lane
+from pipeline.limits.meters import Need
+from pipeline.limits.permits import End, Permit
+from pipeline.limits.quota import RetryQuota
 from pipeline.settings import SettingsLimits
 
-__all__ = ["MOST_PLACES", "BudgetReachedError", "Need", "PaceStatistics", "Pacer", "PacerClosedError", "Permit"]
+__all__ = [
+    "MOST_PLACES",
+    "PATIENCE_S",
+    "BudgetReachedError",
+    "Need",
+    "OutageError",
+    "PaceStatistics",
+    "Pacer",
+    "PacerClosedError",
+    "Permit",
+]
 
-MOST_PLACES = 256
+PATIENCE_S = 600.0
+"""Twice the longest outage that a run is to sit out."""
 
 
 class PacerClosedError(Exception):
@@ -34,6 +50,10 @@ class PacerClosedError(Exception):
 
 class BudgetReachedError(Exception):
     """`limits.budget_usd` leaves no room, and nothing in flight can make any."""
+
+
+class OutageError(Exception):
+    """The service has failed for longer than `PATIENCE_S`: what has been tried before is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +66,7 @@ class PaceStatistics:
         binding: the limit that last made a request wait: `requests`, `input`, `output`, or empty.
         fill: of the binding limit, 0 (free) to 1 (used up).
         paused_s: seconds that everything still pauses, after a 429.
-        outage: whether the breaker is open.
+        outage: whether every endpoint's breaker is open.
     """
 
     in_flight: int
@@ -58,32 +78,35 @@ class PaceStatistics:
 
 
 class Pacer:
-    """Paces one run against one endpoint.
+    """Paces one run.
 
     Args:
         limits: the `limits` section.
         clock: seconds, monotonic, at the pace of the event loop's time.
         budget: the run's money, by default that of `limits`.
+        weights: one for each endpoint.
     """
 
     def __init__(
-        self, limits: SettingsLimits, *, clock: Callable[[], float] = time.monotonic, budget: Budget | None = None
+        self,
+        limits: SettingsLimits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        budget: Budget | None = None,
+        weights: Sequence[float] = (1.0,),
     ) -> None:
         self._clock = clock
         self.budget = budget or Budget(limits.budget_usd)
-        self._meters = Meters(limits, clock())
-        fixed = limits.concurrency
-        self._places = Places.fixed(fixed) if isinstance(fixed, int) else Places.found(MOST_PLACES)
-        self._alone = self._meters.learns
+        self._lanes = [Lane(limits, weight, clock()) for weight in weights]
+        self._passed = 0.0
+        self._quota = RetryQuota(at=clock())
         self._taken = 0
-        self._in_flight = 0
-        self._paused_until = -math.inf
-        self._breaker = Breaker()
         self._place_queue = anyio.Lock()
         self._permit_queue = anyio.Lock()
+        self._retry_queue = anyio.Lock()
         self._changed = anyio.Event()
         self._closing = anyio.Event()
-        self._binding = ""
+        self._binding = ("", self._lanes[0])
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -106,25 +129,47 @@ class Pacer:
             self._taken -= 1
             self._wake()
 
-    async def permit(self, need: Need) -> Permit:
+    async def permit(self, need: Need, *, asker: int = 0, tried: int = 0) -> Permit:
         """Waits until one attempt may be sent; a fresh one for every attempt.
+
+        Args:
+            need: what it takes.
+            asker: whose it is, to tell one request that always fails from a service that does.
+            tried: attempts that it has behind it.
 
         Raises:
             PacerClosedError: no more requests are sent.
             BudgetReachedError: the budget has no room for it, and never will in this run.
+            OutageError: it has failed before, and the service fails for too long.
         """
         async with self._permit_queue:
-            amounts = self._meters.amounts(need)
-            while (wait := self._wait_s(need, amounts, self._clock())) > 0:
+            while True:
+                lane, wait = self._choice(need, tried, self._clock())
+                if lane is not None:
+                    break
                 await _wait_for(self._changed, wait)
-            self._meters.take(amounts, self._clock())
+            now = self._clock()
+            amounts, probe = lane.begin(need, now)
+            self._passed = max(self._passed, lane.passed)
+            lane.passed = self._passed + 1 / lane.weight
             self.budget.reserve(need.worst_usd)
-            self._in_flight += 1
-            return Permit(self._ended, need, amounts, self._breaker.sent())
+            permit = Permit(self._ended, need, amounts, probe)
+            permit.lane, permit.asker, permit.tried, permit.sent_at = self._lanes.index(lane), asker, tried, now
+            return permit
 
     async def sleep(self, seconds: float) -> None:
         """Waits, or until no more permits are given."""
         await _wait_for(self._closing, seconds)
+
+    async def retry(self, seconds: float, *, limited: bool) -> None:
+        """Waits before a retry: so long, and then for the run's quota, which a rate limit does not touch."""
+        await self.sleep(seconds)
+        if limited:
+            return
+        async with self._retry_queue:
+            while not self.closed and (wait := self._quota.wait_s(self._clock())) > 0:
+                await _wait_for(self._changed, wait)
+            self._quota.take(self._clock())
 
     def close(self) -> None:
         """Gives no more permits, and sends those that wait away."""
@@ -136,63 +181,63 @@ class Pacer:
         """Whether no more permits are given."""
         return self._closing.is_set()
 
+    @property
+    def outlasted(self) -> bool:
+        """Whether an outage has lasted longer than `PATIENCE_S`."""
+        now = self._clock()
+        return min((lane.breaker.open_s(now) for lane in self._living), default=0.0) > PATIENCE_S
+
     def statistics(self) -> PaceStatistics:
         """How the run is paced now."""
-        now = self._clock()
+        now, living = self._clock(), self._living
+        name, lane = self._binding
         return PaceStatistics(
-            self._in_flight,
+            sum(lane.in_flight for lane in self._lanes),
             self._open_places,
-            self._binding,
-            self._meters.fill(self._binding, now),
-            max(0.0, self._paused_until - now),
-            self._breaker.is_open,
+            name,
+            lane.meters.fill(name, now),
+            min((lane.paused_s(now) for lane in living), default=0.0),
+            bool(living) and all(lane.breaker.is_open for lane in living),
         )
 
-    def _ended(self, permit: Permit, end: End) -> None:
-        now = self._clock()
-        self._in_flight -= 1
-        self.budget.settle(permit.need.worst_usd, end.cost_usd)
-        self._alone = self._alone and end.headers is None and end.tells is not Tells.NOTHING
-        if end.headers is not None and self._meters.learns:
-            self._meters.adopt(parse_limit_headers(end.headers), now)
-        if end.usage is not None:
-            self._meters.correct(permit.need, permit.amounts, end.usage, now)
-        self._heed(permit, end, now)
-        self._wake()
+    def _choice(self, need: Need, tried: int, now: float) -> tuple[Lane | None, float]:
+        """The endpoint for the head of the queue, or the seconds until it may look again."""
+        if self.closed:
+            raise PacerClosedError
+        if tried and self.outlasted:
+            raise OutageError
+        if not self.budget.may_reserve(need.worst_usd):
+            # What is in flight may turn out cheaper than was reserved for it; nothing else makes room.
+            if not any(lane.in_flight for lane in self._lanes) or not self.budget.could_ever(need.worst_usd):
+                raise BudgetReachedError
+            return None, math.inf
+        waits = [(lane, *lane.wait_s(need, now)) for lane in self._lanes]
+        ready = [lane for lane, _, wait in waits if wait == 0]
+        if ready:
+            return min(ready, key=lambda lane: max(lane.passed, self._passed)), 0.0
+        lane, binding, wait = min(waits, key=lambda each: each[2])
+        if binding:
+            self._binding = (binding, lane)
+        return None, wait
 
-    def _heed(self, permit: Permit, end: End, now: float) -> None:
-        """What an end tells of the service: to the breaker, the places and the pause."""
-        if end.tells is Tells.NOTHING:
-            self._breaker.gone(permit.probe)
-            return
-        if end.tells is Tells.FAILING:
-            self._breaker.failed(now, permit.probe)
-            self._places.strained(self._in_flight)
-            return
-        self._breaker.answered()
-        if end.pause_s is not None:
-            self._paused_until = max(self._paused_until, now + end.pause_s)
-            self._meters.exhausted(parse_limit_headers(end.headers or {}), self._paused_until)
-            self._places.strained(self._in_flight)
-        elif end.latency_s is not None:
-            self._places.answered(end.latency_s, self._in_flight + 1)
+    def _ended(self, permit: Permit, end: End) -> bool:
+        now = self._clock()
+        self.budget.settle(permit.need.worst_usd, end.cost_usd)
+        if end.latency_s is not None:
+            self._quota.answered(retried=permit.tried > 0)
+        in_outage = self._lanes[permit.lane].ended(permit, end, now)
+        if not self._living:
+            self.close()
+        self._wake()
+        return in_outage
+
+    @property
+    def _living(self) -> list[Lane]:
+        return [lane for lane in self._lanes if not lane.retired]
 
     @property
     def _open_places(self) -> int:
-        return 1 if self._alone else self._places.count
-
-    def _wait_s(self, need: Need, amounts: Amounts, now: float) -> float:
-        """Seconds until the head of the queue may look again, 0 where it may send."""
-        if self.closed:
-            raise PacerClosedError
-        if not self.budget.may_reserve(need.worst_usd):
-            # What is in flight may turn out cheaper than was reserved for it; nothing else makes room.
-            if self._in_flight == 0 or not self.budget.could_ever(need.worst_usd):
-                raise BudgetReachedError
-            return math.inf
-        binding, wait = self._meters.wait_s(amounts, now)
-        self._binding = binding or self._binding
-        return max(wait, self._paused_until - now, self._breaker.wait_s(now))
+        return sum(lane.places for lane in self._lanes)
 
     def _wake(self) -> None:
         self._changed.set()

@@ -3,8 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from support.raw_server import Connection, RawServer, replies, response
 from support.standins import answers, billed
 
 from pipeline.api.catalogue import Catalogue
-from pipeline.api.client import Answered, Client, Question, RequestTooLargeError
+from pipeline.api.client import Answered, Client, FileGoneError, Question, RequestTooLargeError
 from pipeline.api.messages import BodyWriter
 from pipeline.api.transport import Endpoint, open_session
 from pipeline.errors import AnswerError, OutputError, RunStoppedError
@@ -98,6 +98,24 @@ class Rig:
 
 
 @asynccontextmanager
+async def rig_of_two(urls: Sequence[str]) -> AsyncIterator[Rig]:
+    """A client of two endpoints, each with a key of its own."""
+    pacer = Pacer(SettingsLimits(concurrency=4), budget=Budget(1.0), weights=[1.0] * len(urls))
+    async with AsyncExitStack() as stack:
+        sessions = []
+        for number, url in enumerate(urls):
+            headers = {
+                "x-api-key": f"{KEY}-{number}",
+                "anthropic-version": "2023-06-01",
+                "content-type": "application/json",
+            }
+            sessions.append(await stack.enter_async_context(open_session(Endpoint(url, headers, 30.0), 4)))
+        recorder = Recorder()
+        settings = SettingsRetry(max_attempts=4, max_wait_seconds=0.01)
+        yield Rig(Client(sessions, pacer, recorder, Catalogue().model(MODEL), settings), pacer, recorder)
+
+
+@asynccontextmanager
 async def rig(url: str, *, timeout_s: float = 30.0, retry: dict[str, Any] | None = None) -> AsyncIterator[Rig]:
     """A client of this server that waits a hundredth of a second at the most, of its own accord."""
     headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01", "content-type": "application/json"}
@@ -105,7 +123,7 @@ async def rig(url: str, *, timeout_s: float = 30.0, retry: dict[str, Any] | None
     settings = SettingsRetry(**{"max_attempts": 4, "max_wait_seconds": 0.01, **(retry or {})})
     async with open_session(Endpoint(url, headers, timeout_s), 4) as session:
         recorder = Recorder()
-        yield Rig(Client(session, pacer, recorder, Catalogue().model(MODEL), settings), pacer, recorder)
+        yield Rig(Client([session], pacer, recorder, Catalogue().model(MODEL), settings), pacer, recorder)
 
 
 async def test_an_answer_is_recorded_as_the_service_billed_it(start_standin: StartStandin) -> None:
@@ -431,3 +449,76 @@ async def test_many_turns_at_once_lose_nothing(start_standin: StartStandin) -> N
         sum(line["cost_usd"] for line in billed(server.options.log))
     )
     assert len([attempt for attempt in attempts if attempt.http_status == 200]) == 40
+
+
+async def test_endpoints_are_asked_with_their_own_keys(start_standin: StartStandin) -> None:
+    """Two servers that each take one key alone answer everything between them."""
+    servers = [start_standin(keys=frozenset({f"{KEY}-{number}"})) for number in range(2)]
+    async with rig_of_two([server.url for server in servers]) as it:
+        for number in range(8):
+            await it.ask(f"Describe wave {number}.")
+        assert len(it.at_rest()) == 8
+    assert [len(billed(server.options.log)) for server in servers] == [4, 4]
+
+
+@pytest.mark.parametrize("fault", ["401", "402", "403", "404", "spend_stop"])
+async def test_an_endpoint_that_refuses_for_good_leaves_its_work_to_the_other(
+    fault: str, start_standin: StartStandin
+) -> None:
+    """One refusal, no item lost, no attempt counted, and nothing more to that one; with the last one the run stops."""
+    bad, good = start_standin(fault), start_standin()
+    async with rig_of_two([bad.url, good.url]) as it:
+        for number in range(6):
+            await it.ask(f"Describe wave {number}.")
+        assert len(it.at_rest()) == 7
+    assert (len(answers(bad.options.log)), len(billed(good.options.log))) == (1, 6)
+    async with rig_of_two([bad.url, bad.url]) as it:
+        with pytest.raises(RunStoppedError):
+            await it.ask()
+        assert it.pacer.closed
+        assert len(it.at_rest()) == 2
+
+
+async def test_what_no_retry_can_mend_closes_the_way_for_all_at_once(start_standin: StartStandin) -> None:
+    """Nobody slips through between the refusal and the run's end: at most what was in flight is refused too."""
+    server = start_standin("spend_stop:after=1", latency_s=(0.05, 0.05))
+    async with rig(server.url) as it:
+        await it.ask()
+        stopped: list[Exception] = []
+
+        async def ask(number: int) -> None:
+            try:
+                async with it.pacer.place():
+                    await it.ask(f"Describe wave {number}.")
+            except (RunStoppedError, PacerClosedError) as error:
+                stopped.append(error)
+
+        async with anyio.create_task_group() as group:
+            for number in range(40):
+                group.start_soon(ask, number)
+        assert len(stopped) == 40
+        assert any(isinstance(error, RunStoppedError) for error in stopped)
+        it.at_rest()
+    assert len(answers(server.options.log)) <= 1 + 4
+
+
+async def test_an_outage_is_waited_for_and_counts_for_no_attempts(start_standin: StartStandin) -> None:
+    """The failure that opens the breaker is one too many for `retry.max_attempts`, and the item lives."""
+    server = start_standin("529:first=8")
+    async with rig(server.url, retry={"max_attempts": 8}) as it:
+        answered = await it.ask()
+        assert answered.attempts == 9
+        assert [attempt.http_status for attempt in it.at_rest()] == [529] * 8 + [200]
+
+
+async def test_a_404_to_a_request_that_names_files_may_be_about_one_of_them(start_standin: StartStandin) -> None:
+    """It costs the item an attempt and not the run; for every other request it stops the run."""
+    server = start_standin("404")
+    async with rig(server.url) as one:
+        body = BodyWriter({"model": MODEL, "max_tokens": 100}).body([Message("user", ("x",))])
+        need = Need(0, 1, 100, WORST_USD)
+        with pytest.raises(FileGoneError) as gone:
+            await one.client.ask(Question("item-1", 1, body, need, names_files=True))
+        assert (gone.value.attempts, gone.value.http_status) == (1, 404)
+        with pytest.raises(RunStoppedError):
+            await one.client.ask(Question("item-1", 1, body, need, 1))

@@ -11,7 +11,7 @@ from support.pictures import encoded, smooth
 
 from pipeline.api.messages import Answer, BodyWriter, parse_answer, parse_error
 from pipeline.errors import AnswerError
-from pipeline.records import ImageRecord, Message, PreparedImage, Usage
+from pipeline.records import Block, ImageLink, ImageRecord, Message, PreparedImage, ToolResult, Usage
 
 SETTINGS = {"model": "claude-haiku-4-5", "max_tokens": 300}
 GOOD: dict[str, Any] = {
@@ -302,3 +302,79 @@ def test_any_error_json_is_read(value: Any) -> None:
         said = parse_error(json.dumps(body).encode(), 400)
         said.error_type.encode()
         said.message.encode()
+
+
+def test_links_tool_turns_and_errors_have_the_documented_shapes() -> None:
+    """A URL, a file's id, the service's own block sent back untouched, and a result with an image or an error."""
+    use = {"type": "tool_use", "id": "toolu_1", "name": "zoom", "input": {"left": 0.5}}
+    unknown = ImageRecord("x")
+    turns = [
+        Message("user", (PreparedImage(b"", unknown, link=ImageLink("url", "https://a.example/b.jpg?c=d")), "Look.")),
+        Message("assistant", (Block(use),)),
+        Message(
+            "user", (ToolResult("toolu_1", ("The part:", picture())), ToolResult("toolu_2", ("no",), is_error=True))
+        ),
+        Message("user", (PreparedImage(b"abc", unknown, link=ImageLink("file", "file_1")),)),
+    ]
+    image = {"type": "base64", "media_type": "image/jpeg", "data": base64.b64encode(picture().body).decode()}
+    sent = json.loads(BodyWriter(SETTINGS).body(turns))["messages"]
+    assert [block["source"] for block in (sent[0]["content"][0], sent[3]["content"][0])] == [
+        {"type": "url", "url": "https://a.example/b.jpg?c=d"},
+        {"type": "file", "file_id": "file_1"},
+    ]
+    assert sent[1] == {"role": "assistant", "content": [use]}
+    assert sent[2]["content"] == [
+        {
+            "type": "tool_result",
+            "tool_use_id": "toolu_1",
+            "is_error": False,
+            "content": [{"type": "text", "text": "The part:"}, {"type": "image", "source": image}],
+        },
+        {
+            "type": "tool_result",
+            "tool_use_id": "toolu_2",
+            "is_error": True,
+            "content": [{"type": "text", "text": "no"}],
+        },
+    ]
+
+
+def test_everything_that_is_sent_is_counted() -> None:
+    """Tools and schemas by their whole text, names included; images within results; unknown sizes at the most."""
+    schema = {"type": "object", "properties": {"a_rather_long_name": {"type": "string"}}}
+    tools = [{"name": "zoom", "input_schema": schema}]
+    assert BodyWriter({"tools": tools}).shared == (0, len(json.dumps({"tools": tools})))
+    writer = BodyWriter({"model": "m"}, [Message("user", (picture(), "12345"))], unseen_tokens=700)
+    one = BodyWriter({}).need([Message("user", (picture(),))])[0]
+    assert writer.shared == (one, 6)
+    turns = [
+        Message("user", (ToolResult("t", ("123", picture())), PreparedImage(b"", ImageRecord("x")), Block({"a": 1})))
+    ]
+    assert writer.need(turns) == (2 * one + 700, 6 + 3 + len('{"a": 1}'))
+
+
+def test_no_text_takes_more_tokens_than_its_bytes() -> None:
+    """What the budget reserves: bytes of everything that is text, in every part, and visual tokens."""
+    writer = BodyWriter({"system": "né"}, [Message("user", ("日本",))])
+    bare = BodyWriter({"system": "né"}).most_tokens([])
+    assert bare >= len("né".encode())
+    assert writer.most_tokens([]) == bare + 6
+    turns = [Message("user", ("é😀", ToolResult("t", ("日",)), Block({"a": "é"}), picture()))]
+    expected = 6 + 3 + len('{"a": "é"}'.encode()) + writer.need(turns)[0]
+    assert writer.most_tokens(turns) == bare + 6 + expected
+
+
+@pytest.mark.parametrize(
+    ("block", "calls"),
+    [
+        ({"type": "tool_use", "id": "toolu_1", "name": "zoom", "input": {}}, 1),
+        ({"type": "tool_use", "id": "toolu_1", "name": "zoom", "input": "{}"}, 0),
+        ({"type": "tool_use", "name": "zoom", "input": {}}, 0),
+        ({"type": "server_tool_use", "id": "toolu_1", "name": "zoom", "input": {}}, 0),
+    ],
+)
+def test_a_call_is_one_that_can_be_answered(block: dict[str, Any], calls: int) -> None:
+    """With an id, a name and an object for an input; an answer of calls alone is not flagged as empty."""
+    answer = parse_answer(changed(content=[block], stop_reason="tool_use"))
+    assert len(answer.calls) == calls
+    assert ("empty_text" in answer.warnings) == (block["type"] != "tool_use")

@@ -260,6 +260,27 @@ def test_tries_as_often_as_it_may_and_waits_between(attempts: int) -> None:
     assert all(3.0 <= seconds <= 3.3 for seconds in slept)
 
 
+def test_what_does_not_count_is_tried_again_for_as_long_as_it_does_not() -> None:
+    """Failures in an outage use up no attempts, and make no wait longer."""
+    errors = [AttemptFailedError(Verdict(Action.RETRY, "x", "text"), counts=number % 5 == 4) for number in range(100)]
+    made, slept = 0, []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def run() -> None:
+        nonlocal made
+        async for attempt in retrying(SettingsRetry(max_attempts=3), random.Random(1), sleep):
+            with attempt:
+                made += 1
+                raise errors[made - 1]
+
+    with pytest.raises(AttemptFailedError):
+        anyio.run(run)
+    assert made == 15
+    assert max(slept) <= 1.0
+
+
 @pytest.mark.parametrize("action", [Action.FAIL, Action.STOP, Action.SHRINK])
 def test_only_a_verdict_to_retry_is_retried(action: Action) -> None:
     """Every other verdict ends the turn after one attempt."""

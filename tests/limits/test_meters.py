@@ -42,9 +42,9 @@ def test_an_answer_puts_what_it_took_in_the_place_of_the_estimate() -> None:
     meters = metered(input_tokens_per_minute=600_000, output_tokens_per_minute=60_000)
     amounts = meters.amounts(NEED)
     meters.take(amounts, 0.0)
-    meters.correct(NEED, amounts, Usage(input_tokens=500, output_tokens=2000), 0.0)
-    assert meters.fill("input", 0.0) == pytest.approx(500 / 5000)
-    assert meters.wait_s({"requests": 1, "input": 0, "output": 100}, 0.0) == ("output", pytest.approx(1.6))
+    meters.correct(NEED, amounts, Usage(input_tokens=500, output_tokens=300), 0.0)
+    assert meters.fill("input", 0.0) == pytest.approx(500 / 3000)
+    assert meters.wait_s({"requests": 1, "input": 0, "output": 600}, 0.0) == ("output", pytest.approx(0.3))
 
 
 def test_cache_reads_are_free_and_cache_writes_are_not() -> None:
@@ -53,7 +53,7 @@ def test_cache_reads_are_free_and_cache_writes_are_not() -> None:
     amounts = {"requests": 1.0, "input": 0.0, "output": 0.0}
     usage = Usage(input_tokens=100, cache_creation_input_tokens=400, cache_read_input_tokens=1_000_000)
     meters.correct(NEED, amounts, usage, 0.0)
-    assert meters.fill("input", 0.0) == pytest.approx(500 / 5000)
+    assert meters.fill("input", 0.0) == pytest.approx(500 / 3000)
 
 
 def test_learns_what_text_and_answers_really_take() -> None:
@@ -71,11 +71,64 @@ def test_the_expected_output_is_never_above_the_cap() -> None:
     assert metered().amounts(Need(0, 0, 10))["output"] == 10
 
 
-def test_one_absurd_usage_cannot_spoil_the_estimate_for_ever() -> None:
-    """A count of a trillion tokens moves the text ratio by its bound alone."""
-    meters = metered()
-    meters.correct(NEED, meters.amounts(NEED), Usage(input_tokens=10**12), 0.0)
+def test_one_absurd_usage_cannot_spoil_the_estimate_or_stop_the_run() -> None:
+    """Counts of a trillion tokens move ratio and mean by their bounds alone, and are paid off in seconds."""
+    meters = metered(input_tokens_per_minute=600_000, output_tokens_per_minute=60_000)
+    amounts = meters.amounts(NEED)
+    meters.take(amounts, 0.0)
+    meters.correct(NEED, amounts, Usage(input_tokens=10**12, output_tokens=10**12), 0.0)
     assert meters.amounts(NEED)["input"] <= 1000 + 400 * 1.3
+    assert meters.amounts(NEED)["output"] <= 300
+    assert meters.wait_s(amounts, 0.0)[1] < 5
+
+
+def test_the_first_answer_tells_what_answers_take() -> None:
+    """A run that is bound by its output limit does not crawl for minutes by a wrong first guess."""
+    meters = metered()
+    meters.correct(NEED, meters.amounts(NEED), Usage(input_tokens=1000, output_tokens=20), 0.0)
+    assert meters.amounts(NEED)["output"] == 20
+
+
+def test_takes_less_of_a_limit_as_the_service_has_less_left() -> None:
+    """The refill follows what remains: all of the rate while much does, half of it and less when it runs dry."""
+    meters = metered(requests_per_minute=1200)
+    one = {"requests": 1.0, "input": 0.0, "output": 0.0}
+    waits = []
+    for remaining in (1200, 600, 260, 60):
+        for step in range(100):
+            now = 100.0 * len(waits) + step
+            meters.adopt(LimitHeaders(requests_limit=1200, requests_remaining=remaining), now)
+        meters.take({**one, "requests": 1e3}, now)
+        debt = meters.wait_s(one, now)[1]
+        meters.correct(NEED, {**one, "requests": 1e9}, Usage(), now)
+        waits.append(debt)
+    assert waits[0] == pytest.approx(waits[1], rel=0.02)
+    assert waits[2] == pytest.approx(2 * waits[0], rel=0.3)
+    assert waits[3] > 5 * waits[0]
+    assert meters.is_shared("requests")
+
+
+def test_a_ramp_refusal_halves_the_rate_and_it_comes_back_slowly() -> None:
+    """Usage that grew too fast starts again at half, and is whole a minute later."""
+    meters = metered(requests_per_minute=600)
+    one = {"requests": 1.0, "input": 0.0, "output": 0.0}
+    meters.take({**one, "requests": 3.0}, 0.0)
+    meters.slow_down(0.0)
+    assert meters.wait_s(one, 0.0)[1] == pytest.approx(0.2)
+    meters.adopt(LimitHeaders(), 60.0)
+    meters.take({**one, "requests": 3.0}, 60.0)
+    assert meters.wait_s(one, 60.0)[1] == pytest.approx(0.1)
+
+
+def test_refusals_of_requests_a_second_apart_space_them_wider() -> None:
+    """Where a strict bucket holds one request, the wire's jitter is learned, up to a twelfth of the rate."""
+    meters = metered(requests_per_minute=60)
+    one = {"requests": 1.0, "input": 0.0, "output": 0.0}
+    for _ in range(20):
+        meters.exhausted(LimitHeaders(requests_limit=60, requests_remaining=58), 0.0)
+    meters.adopt(LimitHeaders(), 0.0)
+    meters.take(one, 0.0)
+    assert 1.08 <= meters.wait_s(one, 0.0)[1] <= 1.1
 
 
 def test_only_limits_left_to_auto_follow_the_headers() -> None:
