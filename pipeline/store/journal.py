@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,15 @@ from typing import Any
 from pipeline.store.database import Database
 from pipeline.store.keys import item_key
 from pipeline.store.pending import PendingRow, PendingRows, Reservation
+from pipeline.store.schema import Kind
 
 __all__ = ["Journal", "PaidTurn", "PendingRow", "Reservation", "SettledAs", "Standing", "item_key"]
 
-_LOOKUP_BATCH = 500
+_LOOKUP_BATCH = 1000
+_SETTLE = (
+    "INSERT INTO settled VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET state=excluded.state, "
+    "error_type=excluded.error_type WHERE settled.state != 0"
+)
 
 
 class SettledAs(IntEnum):
@@ -187,22 +193,24 @@ class Journal:
         self.pending.add(row)
 
     def settle(self, item: bytes, fingerprint: str, standing: Standing) -> None:
-        """Marks an item as settled, and lets go of its kept turns."""
+        """Marks an item as settled, and lets go of its kept turns; a success is never unmade by a failure."""
         key = (item, self._id(fingerprint))
-        self._db.execute(
-            "INSERT OR REPLACE INTO settled VALUES (?, ?, ?, ?)", (*key, int(standing.state), standing.error_type)
-        )
+        self._db.execute(_SETTLE, (*key, int(standing.state), standing.error_type))
         self._db.execute("DELETE FROM turns WHERE item=? AND fingerprint=?", key)
 
     def settle_all(self, rows: Iterable[tuple[bytes, str, Standing]]) -> None:
         """Marks many items, newer rows last; a success is never unmade by a failure."""
         self._db.executemany(
-            "INSERT INTO settled VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET state=excluded.state, "
-            "error_type=excluded.error_type WHERE settled.state != 0",
+            _SETTLE,
             ((key, self._id(mark), int(standing.state), standing.error_type) for key, mark, standing in rows),
         )
 
     # What runs ask.
+
+    def has_succeeded(self, item: bytes, fingerprint: str) -> bool:
+        """Whether the item has an answer under this fingerprint."""
+        query = "SELECT EXISTS (SELECT 1 FROM settled WHERE item=? AND fingerprint=? AND state=0)"
+        return bool(self._db.execute(query, (item, self._known_id(fingerprint))).fetchone()[0])
 
     def standings(self, keys: Sequence[bytes], fingerprint: str) -> dict[bytes, Standing]:
         """How these items stand under a fingerprint; unsettled ones are left out."""
@@ -213,8 +221,18 @@ class Journal:
             marks = ",".join("?" * len(chunk))
             query = f"SELECT item, state, error_type FROM settled WHERE item IN ({marks}) AND fingerprint=?"  # noqa: S608 - question marks alone
             for key, state, error_type in self._db.execute(query, (*chunk, mark)):
-                found[key] = Standing(SettledAs(state), error_type)
+                found[key] = _standing(state, error_type)
         return found
+
+    def successes(self, keys: Sequence[bytes], fingerprint: str) -> int:
+        """How many of these items, each of them once, have an answer under a fingerprint."""
+        count = 0
+        for start in range(0, len(keys), _LOOKUP_BATCH):
+            chunk = keys[start : start + _LOOKUP_BATCH]
+            marks = ",".join("?" * len(chunk))
+            query = f"SELECT count(*) FROM settled WHERE item IN ({marks}) AND fingerprint=? AND state=0"  # noqa: S608 - question marks alone
+            count += self._db.execute(query, (*chunk, self._known_id(fingerprint))).fetchone()[0]
+        return count
 
     def answered_otherwise(self, keys: Sequence[bytes], fingerprint: str) -> int:
         """How many of these items have an answer under other fingerprints, and none under this one."""
@@ -246,6 +264,19 @@ class Journal:
         """Remembers that they may, in a transaction of its own: a run that resumes needs no second leave."""
         with self.transaction():
             self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, '1')", (f"leave {fingerprint}",))
+
+    def note_merges(self, kind: Kind, note: str) -> None:
+        """Remembers which parts of a table a compaction is about to replace, and by which."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"merges {kind.value}", note))
+
+    def merges(self) -> dict[Kind, str]:
+        """The notes of compactions that have not come to their end."""
+        found = self._db.execute("SELECT name, value FROM meta WHERE name LIKE 'merges %'")
+        return {Kind(name.removeprefix("merges ")): note for name, note in found}
+
+    def forget_merges(self, kind: Kind) -> None:
+        """The compaction of a table has come to its end, or did nothing."""
+        self._db.execute("DELETE FROM meta WHERE name=?", (f"merges {kind.value}",))
 
     def settled_sums(self) -> dict[str, tuple[int, int]]:
         """By fingerprint, how many items succeeded, and the exclusive or of their keys: equal for equal indexes."""
@@ -283,3 +314,9 @@ class Journal:
                 return -1
             known = self._ids[fingerprint] = int(found[0])
         return known
+
+
+@lru_cache(maxsize=1000)
+def _standing(state: int, error_type: str | None) -> Standing:
+    """One object for all items that stand alike."""
+    return Standing(SettledAs(state), error_type)

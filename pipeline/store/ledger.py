@@ -4,15 +4,20 @@
 pending rows into parts. Whatever was handed over before the run ended, however it ended, is written.
 
 When something cannot be written (no space, no rights), each task whose work it was hears an `OutputError`, and
-`depart` refuses: no new request is sent. What is in flight is still taken, as far as it can be written.
+`depart` refuses: no new request is sent. What is in flight is still taken, as far as it can be written; a row that
+cannot be is named in the log, by item and request id. An item that has an answer under the run's fingerprint already
+is answered in its place (see `replacing`): that `(item_id, fingerprint)` is unique is kept here, not by who asks.
 
 Each piece of work is a function of the journal, so the order of writes is read in `journal` and nowhere else.
 """
 
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -24,14 +29,17 @@ from pipeline.errors import OutputError
 from pipeline.records import Attempt, Item, Outcome
 from pipeline.store.identity import DatasetSettings, RunIdentity
 from pipeline.store.journal import Journal, PaidTurn, PendingRow, SettledAs, Standing, item_key
-from pipeline.store.parts import made_folder, write_whole
+from pipeline.store.parts import Stamp, made_folder, write_whole
 from pipeline.store.pending import Reservation
 from pipeline.store.publishing import publish_reserved, read_answer
+from pipeline.store.replacing import planned, replace_rows
 from pipeline.store.rows import attempt_body, attempt_row, outcome_row
 from pipeline.store.schema import Kind
 from pipeline.store.writer import Entry, GroupWriter
 
 __all__ = ["KEPT_BYTES", "DatasetSettings", "Ledger", "RunIdentity", "open_ledger"]
+
+logger = logging.getLogger(__name__)
 
 KEPT_BYTES = 1_000_000
 """The most that is kept of an answer that cannot be read."""
@@ -50,7 +58,9 @@ class Ledger:
         self._run = run
         self._flights = count(1)
         self._parts = count(1)
+        self._path = settings.output / "_state" / "journal.sqlite"
         self._waiting = dict.fromkeys(Kind, 0)
+        self._replacing = 0
         self._full = anyio.Event()
         self._publishing = anyio.Lock()
         self._writer = GroupWriter(journal, self._begin, self._note)
@@ -84,7 +94,7 @@ class Ledger:
                 paid = PaidTurn(attempt.turn, attempt.attempt, row.body, attempt.answer)
                 journal.add_turn(item_key(attempt.item_id), self._run.fingerprint, paid)
 
-        await self._add(row, work)
+        await self._add(row, work, attempt.request_id)
 
     async def keep_unreadable(self, name: str, raw: bytes) -> None:
         """Keeps the bytes of an answer that cannot be read and may have been paid for, at most `KEPT_BYTES`.
@@ -130,14 +140,26 @@ class Ledger:
         settled_key = key or item_key(outcome.item.item_id)
 
         def work(journal: Journal) -> None:
-            journal.add_row(row)
+            is_second = standing.state is SettledAs.SUCCEEDED and journal.has_succeeded(
+                settled_key, self._run.fingerprint
+            )
+            self._replacing += is_second
+            journal.add_row(replace(row, replaces=is_second))
             journal.settle(settled_key, self._run.fingerprint, standing)
 
-        await self._add(row, work)
+        await self._add(row, work, outcome.request_id)
 
     async def ask(self, question: Callable[[Journal], Any]) -> Any:
         """Reads from the journal, in order with the writes; a question may not write."""
         return await self._done(self._writer.put(question, writes=False))
+
+    async def keep(self, work: Callable[[Journal], None]) -> None:
+        """Writes down what belongs to no row; durable when this returns.
+
+        Raises:
+            OutputError: it could not be written.
+        """
+        await self._done(self._writer.put(work))
 
     async def paid_turns(self, item: Item) -> list[PaidTurn]:
         """The turns of this item that were paid and answered already, in order."""
@@ -160,6 +182,27 @@ class Ledger:
                     if reservation is not None:
                         await self._write(reservation)
 
+    async def _replace(self) -> None:
+        """Puts answers that take the place of published ones there; see `replacing`."""
+        while self._replacing:
+            self._replacing = 0
+            for one in await self._threaded(planned, self._settings, self._path):
+                numbers, part = one.numbers, one.part
+                if part is None:
+                    await self._done(self._writer.put(partial(_unmark, numbers)))
+                    self._waiting[Kind.RESULTS] += len(numbers)
+                    await self.publish()
+                    continue
+                stamp = await self._threaded(replace_rows, self._settings, one, self._path)
+                await self._done(self._writer.put(partial(_mark_replaced, numbers, part, stamp)))
+
+    async def _threaded(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Work on files, whose failure is the run's."""
+        try:
+            return await to_thread.run_sync(work, *arguments)
+        except (OSError, sqlite3.Error, pa.ArrowException) as error:
+            raise self._failed(error) from error
+
     async def _reserve(self, kind: Kind) -> Reservation | None:
         name = f"part-{self._run.run_id}-{next(self._parts):05d}.parquet"
         most = self._settings.rows_per_file
@@ -168,20 +211,21 @@ class Ledger:
         return reservation
 
     async def _write(self, reservation: Reservation) -> None:
-        journal = self._settings.output / "_state" / "journal.sqlite"
-        try:
-            size = await to_thread.run_sync(publish_reserved, self._settings, reservation, journal)
-        except (OSError, sqlite3.Error, pa.ArrowException) as error:
-            raise self._failed(error) from error
-        await self._done(self._writer.put(lambda journal: journal.pending.published(reservation.name, size)))
+        stamp = await self._threaded(publish_reserved, self._settings, reservation, self._path)
+        await self._done(self._writer.put(lambda journal: journal.pending.published(reservation.name, stamp)))
 
-    async def _add(self, row: PendingRow, work: Callable[[Journal], None]) -> None:
-        """Writes down one row, and has it published once enough of its kind wait."""
+    async def _add(self, row: PendingRow, work: Callable[[Journal], None], request_id: str | None) -> None:
+        """Writes down one row, and has it published once enough of its kind wait; one that cannot be is named."""
         entry = self._writer.put(work)
         self._waiting[row.kind] += 1
         if self._waiting[row.kind] >= self._settings.rows_per_file:
             self._full.set()
-        await self._done(entry)
+        try:
+            await self._done(entry)
+        except OutputError:
+            text = "not written to %s, since its disk failed: item %s, request %s"
+            logger.error(text, row.kind, row.body["item_id"][:100], request_id)  # noqa: TRY400 - no traceback
+            raise
 
     async def _done(self, entry: Entry) -> Any:
         await entry.done.wait()
@@ -241,6 +285,7 @@ class Ledger:
             try:
                 if self.failure is None and self.has_written:
                     await self.publish()
+                    await self._replace()
             except OutputError:
                 pass  # it stands in `failure`, which the ledger's end raises
             finally:
@@ -278,6 +323,14 @@ async def open_ledger(journal: Journal, settings: DatasetSettings, run: RunIdent
 async def _flush(ledger: Ledger, scope: anyio.CancelScope) -> None:
     with scope:
         await ledger.flush_regularly()
+
+
+def _unmark(numbers: tuple[int, ...], journal: Journal) -> None:
+    journal.pending.nothing_to_replace(numbers)
+
+
+def _mark_replaced(numbers: tuple[int, ...], part: str, stamp: Stamp, journal: Journal) -> None:
+    journal.pending.replaced(numbers, part, stamp)
 
 
 def _standing(outcome: Outcome, row: PendingRow) -> Standing:

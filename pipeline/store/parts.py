@@ -9,6 +9,7 @@ crash after it leaves the whole part. Pages carry checksums, so that a reader kn
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,11 +18,42 @@ import pyarrow.parquet as pq
 
 from pipeline.store.schema import Kind
 
-__all__ = ["folder", "is_whole", "list_parts", "made_folder", "sweep", "sync_folder", "write_part", "write_whole"]
+__all__ = [
+    "Stamp",
+    "folder",
+    "is_whole",
+    "list_parts",
+    "made_folder",
+    "stamp_of",
+    "sweep",
+    "sync_folder",
+    "write_part",
+    "write_whole",
+]
 
 _TEMPORARY = ".tmp-"
 _DICTIONARY = ["fingerprint", "run_id", "stop_reason", "model", "mode", "error_type", "service_tier", "batch_id"]
 _ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells at a glance that a part is as it was written.
+
+    Attributes:
+        changed_ns: when its file was last written, as the file system keeps it; 0 where that is not known.
+    """
+
+    bytes: int
+    changed_ns: int = 0
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """The stamp of a part, `None` where there is no regular file."""
+    if not path.is_file():
+        return None
+    found = path.stat()
+    return Stamp(found.st_size, found.st_mtime_ns)
 
 
 def folder(output: Path, kind: Kind) -> Path:
@@ -29,26 +61,25 @@ def folder(output: Path, kind: Kind) -> Path:
     return output / kind.value
 
 
-def write_part(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], compression: str) -> int:
+def write_part(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], compression: str) -> Stamp:
     """Publishes the tables, one after the other, as one part; durable and visible when this returns.
 
     Each table becomes a row group, so that memory is that of the largest one.
 
     Returns:
-        the part's size in bytes.
+        the part's stamp.
 
     Raises:
         OSError: no space, no permission; nothing is visible then.
     """
     made_folder(path.parent)
     dictionary = [column for column in _DICTIONARY if column in schema.names]
-    with _replacing(path, 0o666) as sink:
-        with pq.ParquetWriter(
-            sink, schema, compression=compression, use_dictionary=dictionary, write_page_checksum=True
-        ) as writer:
-            for table in tables:
-                writer.write_table(table)
-        return sink.tell()
+    options = {"compression": compression, "use_dictionary": dictionary, "write_page_checksum": True}
+    with _replacing(path, 0o666) as sink, pq.ParquetWriter(sink, schema, **options) as writer:
+        for table in tables:
+            writer.write_table(table)
+    found = path.stat()
+    return Stamp(found.st_size, found.st_mtime_ns)
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:

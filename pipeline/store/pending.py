@@ -6,15 +6,18 @@ whoever finds a named part writes the same rows to the same name, or finds it wh
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.store.parts import Stamp
 from pipeline.store.schema import Kind
 
-__all__ = ["PendingRow", "PendingRows", "Reservation"]
+__all__ = ["PartRow", "PendingRow", "PendingRows", "Reservation"]
 
 _KINDS = list(Kind)
+PartRow = tuple[dict[str, Any], bytes | None, bytes | None]
+"""A row as a part is made of it: columns, the manifest's message, the thumbnail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class PendingRow:
         data_schema: the JSON schema behind the `data` column, as canonical JSON text.
         extras: the manifest's other columns as one serialized record batch.
         reuse: the key by which identical requests find this answer.
+        replaces: whether it takes the place of a row of `results` that is published already (see `replacing`).
     """
 
     kind: Kind
@@ -36,6 +40,7 @@ class PendingRow:
     extras: bytes | None = None
     thumbnail: bytes | None = None
     reuse: bytes | None = None
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class PendingRows:
     def add(self, row: PendingRow) -> None:
         """Puts a row on its way."""
         cursor = self._db.execute(
-            "INSERT INTO pending (kind, shape, body, extras, thumbnail, reuse) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO pending (kind, shape, body, extras, thumbnail, reuse, replaces) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 _KINDS.index(row.kind),
                 self._shape(row.manifest_schema, row.data_schema),
@@ -72,6 +77,7 @@ class PendingRows:
                 row.extras,
                 row.thumbnail,
                 row.reuse,
+                row.replaces,
             ),
         )
         if row.reuse is not None:
@@ -81,13 +87,15 @@ class PendingRows:
             )
 
     def rows(self) -> Iterator[tuple[Kind, dict[str, Any]]]:
-        """Every row that is not in a published part, oldest first."""
-        for number, body in self._db.execute("SELECT kind, body FROM pending ORDER BY id"):
+        """Every row on its way to a new part, oldest first."""
+        for number, body in self._db.execute("SELECT kind, body FROM pending WHERE replaces=0 ORDER BY id"):
             yield _KINDS[number], json.loads(body)
 
     def numbered_rows(self, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
         """The rows of one table that are not in a published part, with the number by which `drop` knows them."""
-        found = self._db.execute("SELECT id, body FROM pending WHERE kind=? ORDER BY id", (_KINDS.index(kind),))
+        found = self._db.execute(
+            "SELECT id, body FROM pending WHERE kind=? AND replaces=0 ORDER BY id", (_KINDS.index(kind),)
+        )
         for number, body in found.fetchall():
             yield number, json.loads(body)
 
@@ -98,23 +106,23 @@ class PendingRows:
 
     def waits(self, kind: Kind) -> bool:
         """Whether a row of this table has no part yet."""
-        query = "SELECT EXISTS (SELECT 1 FROM pending WHERE part IS NULL AND kind=?)"
+        query = "SELECT EXISTS (SELECT 1 FROM pending WHERE part IS NULL AND kind=? AND replaces=0)"
         return bool(self._db.execute(query, (_KINDS.index(kind),)).fetchone()[0])
 
     def reserve(self, kind: Kind, name: str, most: int) -> Reservation | None:
         """Gives the oldest rows of one kind and shape the name of a part; `None` where no row waits."""
         number = _KINDS.index(kind)
         first = self._db.execute(
-            "SELECT shape FROM pending WHERE part IS NULL AND kind=? ORDER BY id LIMIT 1", (number,)
+            "SELECT shape FROM pending WHERE part IS NULL AND kind=? AND replaces=0 ORDER BY id LIMIT 1", (number,)
         ).fetchone()
         if first is None:
             return None
         self._db.execute(
             "UPDATE pending SET part=? WHERE id IN (SELECT id FROM pending WHERE part IS NULL AND kind=? AND shape=? "
-            "ORDER BY id LIMIT ?)",
+            "AND replaces=0 ORDER BY id LIMIT ?)",
             (name, number, first[0], most),
         )
-        self._db.execute("INSERT INTO parts VALUES (?, ?, 0, 0)", (name, number))
+        self._db.execute("INSERT INTO parts (name, kind, published, bytes) VALUES (?, ?, 0, 0)", (name, number))
         return self._reservation(name, number)
 
     def reserved(self) -> list[Reservation]:
@@ -122,30 +130,74 @@ class PendingRows:
         found = self._db.execute("SELECT name, kind FROM parts WHERE published=0 ORDER BY name").fetchall()
         return [self._reservation(name, number) for name, number in found]
 
-    def rows_of(self, name: str) -> Iterator[tuple[dict[str, Any], bytes | None, bytes | None]]:
+    def rows_of(self, name: str) -> Iterator[PartRow]:
         """The rows reserved for a part, in order: columns, extras, thumbnail."""
         found = self._db.execute("SELECT body, extras, thumbnail FROM pending WHERE part=? ORDER BY id", (name,))
         for body, extras, thumbnail in found:
             yield json.loads(body), extras, thumbnail
 
-    def published(self, name: str, size: int) -> None:
-        """The part is in place, so many bytes long: its rows leave the journal."""
+    def published(self, name: str, stamp: Stamp) -> None:
+        """The part is in place: its rows leave the journal."""
         self._db.execute(
             "UPDATE answers SET part=?, pending=NULL WHERE part IS NULL AND reuse IN "
             "(SELECT reuse FROM pending WHERE part=? AND reuse IS NOT NULL)",
             (name, name),
         )
         self._db.execute("DELETE FROM pending WHERE part=?", (name,))
-        self._db.execute("UPDATE parts SET published=1, bytes=? WHERE name=?", (size, name))
+        self._db.execute(
+            "UPDATE parts SET published=1, bytes=?, changed_ns=? WHERE name=?", (stamp.bytes, stamp.changed_ns, name)
+        )
 
-    def known_parts(self) -> dict[tuple[Kind, str], int]:
-        """The parts that this journal published, and their sizes in bytes."""
-        found = self._db.execute("SELECT name, kind, bytes FROM parts WHERE published=1")
-        return {(_KINDS[number], name): size for name, number, size in found}
+    def known_parts(self) -> dict[tuple[Kind, str], Stamp]:
+        """The parts that this journal published, and their stamps."""
+        found = self._db.execute("SELECT name, kind, bytes, changed_ns FROM parts WHERE published=1")
+        return {(_KINDS[number], name): Stamp(size, changed_ns) for name, number, size, changed_ns in found}
 
-    def adopt_part(self, kind: Kind, name: str, size: int) -> None:
-        """Takes a part that stands in the dataset into the list."""
-        self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, 1, ?)", (name, _KINDS.index(kind), size))
+    def adopt_part(self, kind: Kind, name: str, stamp: Stamp) -> None:
+        """Takes a part that stands in the dataset into the list, or what it is now."""
+        values = (name, _KINDS.index(kind), stamp.bytes, stamp.changed_ns)
+        self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, 1, ?, ?)", values)
+
+    def merge_parts(self, kind: Kind, old: Sequence[str], name: str, stamp: Stamp) -> None:
+        """The rows of old parts stand in a new one."""
+        for gone in old:
+            self._db.execute("UPDATE answers SET part=? WHERE part=?", (name, gone))
+            self._db.execute("DELETE FROM parts WHERE name=? AND kind=?", (gone, _KINDS.index(kind)))
+        self.adopt_part(kind, name, stamp)
+
+    # Rows that take the place of published ones.
+
+    def replacements(self) -> list[tuple[int, str, str]]:
+        """Number, item and fingerprint of the rows of `results` that take the place of published ones."""
+        found = self._db.execute("SELECT id, body FROM pending WHERE replaces=1 ORDER BY id").fetchall()
+        rows = ((number, json.loads(body)) for number, body in found)
+        return [(number, row["item_id"], row["fingerprint"]) for number, row in rows]
+
+    def replacing_rows(self, numbers: Sequence[int]) -> Iterator[tuple[Reservation, PartRow]]:
+        """These rows, each with what decides the shape of a part that holds it."""
+        for number in numbers:
+            body, extras, thumbnail, shape = self._db.execute(
+                "SELECT body, extras, thumbnail, shape FROM pending WHERE id=?", (number,)
+            ).fetchone()
+            manifest, data = self._db.execute("SELECT manifest, data FROM shapes WHERE id=?", (shape,)).fetchone()
+            reservation = Reservation("", Kind.RESULTS, 1, manifest, data, thumbnail is not None)
+            yield reservation, (json.loads(body), extras, thumbnail)
+
+    def replaced(self, numbers: Sequence[int], name: str, stamp: Stamp) -> None:
+        """The rows stand in this part, where the ones before them stood: identical requests find the new answers."""
+        wanted = set(numbers)
+        items = {item_id for number, item_id, _ in self.replacements() if number in wanted}
+        old = self._db.execute("SELECT reuse, item_id FROM answers WHERE part=?", (name,)).fetchall()
+        gone = [(reuse,) for reuse, item_id in old if item_id in items]
+        self._db.executemany("DELETE FROM answers WHERE reuse=?", gone)
+        for number in numbers:
+            self._db.execute("UPDATE answers SET part=?, pending=NULL WHERE pending=?", (name, number))
+            self._db.execute("DELETE FROM pending WHERE id=?", (number,))
+        self.adopt_part(Kind.RESULTS, name, stamp)
+
+    def nothing_to_replace(self, numbers: Sequence[int]) -> None:
+        """There is no published row of these items after all: they go the usual way."""
+        self._db.executemany("UPDATE pending SET replaces=0 WHERE id=?", ((number,) for number in numbers))
 
     def forget_part(self, kind: Kind, name: str) -> None:
         """Strikes a part that is gone from the list."""

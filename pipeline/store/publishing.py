@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.store.identity import DatasetSettings
 from pipeline.store.journal import Journal
-from pipeline.store.parts import folder, write_part
+from pipeline.store.parts import Stamp, folder, write_part
 from pipeline.store.pending import Reservation
 from pipeline.store.rows import reserved_schema, to_table
 from pipeline.store.schema import Kind
@@ -25,8 +25,8 @@ _ROW_GROUP = 4096
 _Row = tuple[dict[str, Any], bytes | None, bytes | None]
 
 
-def publish_part(settings: DatasetSettings, reservation: Reservation, rows: Iterable[_Row]) -> int:
-    """Writes one named part into its place, a row group in memory at a time; returns its size in bytes.
+def publish_part(settings: DatasetSettings, reservation: Reservation, rows: Iterable[_Row]) -> Stamp:
+    """Writes one named part into its place, a row group in memory at a time; returns its stamp.
 
     Raises:
         OSError: it cannot be written; nothing is visible then.
@@ -36,7 +36,7 @@ def publish_part(settings: DatasetSettings, reservation: Reservation, rows: Iter
     return write_part(path, schema, _row_groups(schema, iter(rows)), settings.compression)
 
 
-def publish_reserved(settings: DatasetSettings, reservation: Reservation, journal: Path) -> int:
+def publish_reserved(settings: DatasetSettings, reservation: Reservation, journal: Path) -> Stamp:
     """The same, with a connection of its own, so that the writer of the journal is not kept waiting.
 
     Raises:
@@ -58,7 +58,8 @@ def read_answer(output: Path, part: str, item_id: str, fingerprint: str) -> dict
                 keys = file.read_row_group(group, columns=["item_id", "fingerprint"])
                 hits = pc.and_(pc.equal(keys["item_id"], item_id), pc.equal(keys["fingerprint"], fingerprint))
                 if (at := pc.index(hits, True).as_py()) >= 0:
-                    rows = file.read_row_group(group, columns=ANSWER_COLUMNS).slice(at, 1)
+                    columns = [*ANSWER_COLUMNS, *(["data"] if "data" in file.schema_arrow.names else [])]
+                    rows = file.read_row_group(group, columns=columns).slice(at, 1)
                     return dict(rows.to_pylist()[0])
     except (OSError, pa.ArrowException, KeyError):
         return None

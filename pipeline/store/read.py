@@ -2,7 +2,8 @@
 
 A reader may look at any time, also while a run writes: parts are moved in whole, so that what is listed is committed.
 A part that is damaged, foreign or gone since it was listed is named by a warning and left out. A table is as of the
-moment at which its parts were listed: what a run commits meanwhile is in the next look.
+moment at which its parts were listed: what a run commits meanwhile is in the next look. A compaction exchanges whole
+folders: whoever finds that a folder is another than it was when the look began looks again (`steady`).
 
 An item's state is its newest row by `created_at`, over `results` and `failures`. A failure of type `duplicate_id` is
 of another item than the one whose id it shares, and is told from it by its images.
@@ -10,25 +11,27 @@ of another item than the one whose id it shares, and is told from it by its imag
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import OutputError
 from pipeline.records import Usage
-from pipeline.store.parts import list_parts
+from pipeline.store.parts import folder, list_parts
 from pipeline.store.rows import TOKEN_COLUMNS
 from pipeline.store.schema import Kind
 from pipeline.store.states import STATE_COLUMNS, States
 from pipeline.store.tables import joined, read_batches, read_part, read_table
 
-__all__ = ["DatasetStatus", "RequestCounts", "dataset_status", "read_results"]
+__all__ = ["DatasetStatus", "RequestCounts", "dataset_status", "read_results", "steady"]
 
 logger = logging.getLogger(__name__)
+_LOOKS = 5
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,10 @@ def read_results(
     if failures and requests:
         raise ValueError("read_results: failures= and requests= are two tables; ask for one at a time")
     place = _dataset(output)
+    return steady(place, lambda: _read(place, fingerprint, failures=failures, requests=requests))
+
+
+def _read(place: Path, fingerprint: str | None, *, failures: bool, requests: bool) -> pa.Table:
     if requests:
         return read_table(place, Kind.REQUESTS, fingerprint)
     kind = Kind.FAILURES if failures else Kind.RESULTS
@@ -107,6 +114,26 @@ def dataset_status(output: str | Path) -> DatasetStatus:
         OutputError: `output` is not there, or no dataset.
     """
     place = _dataset(output)
+    return steady(place, lambda: _status(place))
+
+
+def steady(output: Path, look: Callable[[], _Found]) -> _Found:
+    """A look at the tables during which no compaction took place; looked anew where one did."""
+    for _ in range(_LOOKS):
+        before = _folders(output)
+        found = look()
+        if _folders(output) == before:
+            break
+    return found
+
+
+def _folders(output: Path) -> list[int | None]:
+    """What tells the tables' folders from others that take their places."""
+    places = [folder(output, kind) for kind in Kind]
+    return [place.stat().st_ino if place.is_dir() else None for place in places]
+
+
+def _status(place: Path) -> DatasetStatus:
     states = States()
     for kind in (Kind.FAILURES, Kind.RESULTS):
         columns = STATE_COLUMNS if kind is Kind.RESULTS else [*STATE_COLUMNS, "error_type", "images"]

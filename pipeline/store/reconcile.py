@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from pipeline.errors import ErrorType, OutputError
 from pipeline.store.journal import Journal, SettledAs, Standing
 from pipeline.store.keys import duplicate_key, item_key
-from pipeline.store.parts import is_whole, list_parts, made_folder, sync_folder
+from pipeline.store.parts import Stamp, is_whole, list_parts, made_folder, stamp_of, sync_folder
+from pipeline.store.rewriting import rewrite
 from pipeline.store.schema import Kind
 
 __all__ = ["reconcile_parts", "set_aside", "state_folder"]
@@ -54,34 +55,51 @@ def set_aside(output: Path, path: Path) -> Path:
     return aside
 
 
-def reconcile_parts(journal: Journal, output: Path) -> int:
+def keep_aside(output: Path, path: Path) -> Path:
+    """Keeps what stands at a path, which is about to be rewritten there."""
+    place = made_folder(state_folder(output) / "damaged", 0o700)
+    aside = place / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{path.name}"
+    aside.hardlink_to(path)
+    sync_folder(place)
+    return aside
+
+
+def reconcile_parts(journal: Journal, output: Path, compression: str = "zstd") -> int:
     """Makes the journal agree with the parts; returns how many of them it did not know."""
     known = journal.pending.known_parts()
     present = _sound_parts(output, known)
     gone = known.keys() - present.keys()
     strange = {key: path for key, path in present.items() if key not in known}
-    is_index_lost = bool(gone) or not (journal.database.is_sealed or _agrees(journal, present))
-    if not (is_index_lost or strange):
+    ours = {key: path for key, path in present.items() if key in known}
+    changed = {key: stamp for key, path in ours.items() if (stamp := stamp_of(path)) and stamp != known[key]}
+    is_doubtful = bool(changed) or not journal.database.is_sealed
+    is_index_lost = bool(gone) or (is_doubtful and not _agrees(journal, ours))
+    if not (is_index_lost or strange or changed):
         return 0
     with journal.transaction():
         for kind, name in gone:
             logger.error("%s/%s/%s: gone from the dataset; the items in it are open again", output, kind, name)
             journal.pending.forget_part(kind, name)
+        for (kind, name), stamp in changed.items():
+            journal.pending.adopt_part(kind, name, stamp)
         if is_index_lost:
             logger.warning("%s: the journal's index is made anew from the parts", output)
             journal.forget_settled()
-            _settle(journal, {key: path for key, path in present.items() if key in known})
-        _adopt(journal, output, strange)
+            _settle(journal, ours)
+        _adopt(journal, output, strange, compression)
         journal.settle_all(_pending_standings(journal))
+        seconds = journal.pending.replacements()
+        journal.settle_all((item_key(item_id), mark, Standing(SettledAs.SUCCEEDED)) for _, item_id, mark in seconds)
     return len(strange)
 
 
-def _sound_parts(output: Path, known: Mapping[tuple[Kind, str], int]) -> dict[tuple[Kind, str], Path]:
+def _sound_parts(output: Path, known: Mapping[tuple[Kind, str], Stamp]) -> dict[tuple[Kind, str], Path]:
     """The parts that stand in the folders; what is neither as it was written nor whole is set aside."""
     found = {}
     for kind in Kind:
         for path in list_parts(output, kind):
-            is_as_written = path.is_file() and path.stat().st_size == known.get((kind, path.name))
+            stamp = stamp_of(path)
+            is_as_written = stamp is not None and stamp == known.get((kind, path.name))
             if is_as_written or (is_whole(path) and _is_of(path, kind)):
                 found[kind, path.name] = path
                 continue
@@ -111,35 +129,66 @@ def _settle(journal: Journal, present: Present) -> None:
         journal.settle_all(_standings(present[kind, name], kind))
 
 
-def _adopt(journal: Journal, output: Path, strange: Present) -> None:
-    """Takes parts that the journal does not know, but for copies of what it does."""
+def _adopt(journal: Journal, output: Path, strange: Present, compression: str) -> None:
+    """Takes parts that the journal does not know, without the answers that it does."""
     adopted = 0
     for (kind, name), path in sorted(strange.items()):
-        if kind is Kind.RESULTS and _is_copy(journal, path):
-            aside = set_aside(output, path)
-            logger.error("%s: its answers stand in other parts too; set aside as %s", path, aside)
+        if kind is Kind.RESULTS and not _only_new(journal, output, path, compression):
             continue
         _drop_pending(journal, kind, path)
         _settle(journal, {(kind, name): path})
-        journal.pending.adopt_part(kind, name, path.stat().st_size)
+        journal.pending.adopt_part(kind, name, stamp_of(path) or Stamp(0))
         adopted += 1
     if adopted:
         logger.warning("%s: %d parts were not in the journal; their items count as settled", output, adopted)
 
 
-def _is_copy(journal: Journal, path: Path) -> bool:
-    """Whether each answer of the part stands in a part that was taken already."""
-    waiting = {(key, fingerprint) for key, fingerprint, _ in _pending_standings(journal)}
-    answers = [(key, fingerprint) for key, fingerprint, _ in _standings(path, Kind.RESULTS)]
-    for mark in {fingerprint for _, fingerprint in answers}:
-        keys = [key for key, fingerprint in answers if fingerprint == mark]
-        standings = journal.standings(keys, mark)
-        if any(
-            (key, mark) in waiting or key not in standings or standings[key].state is not SettledAs.SUCCEEDED
-            for key in keys
-        ):
-            return False
-    return bool(answers)
+def _only_new(journal: Journal, output: Path, path: Path, compression: str) -> bool:
+    """Sees to it that each answer of the part stands in it alone; whether any is left.
+
+    A row that waits in the journal for a part of its own is no second one: the part is the truth for it.
+    """
+    known = _known_answers(journal, path)
+    if known is None:
+        return True
+    seen: set[tuple[bytes, str]] = set()
+    kept = 0
+
+    def stays(batch: pa.RecordBatch) -> list[bool]:
+        nonlocal kept
+        rows = zip(batch["item_id"].to_pylist(), batch["fingerprint"].to_pylist(), strict=True)
+        keys = [(item_key(item_id), mark) for item_id, mark in rows]
+        new = []
+        for key in keys:
+            new.append(key not in known and key not in seen)
+            seen.add(key)
+        kept += sum(new)
+        return new
+
+    with pq.ParquetFile(path) as part:
+        for batch in part.iter_batches(_ROWS, columns=["item_id", "fingerprint"]):
+            stays(batch)
+    if not kept:
+        aside = set_aside(output, path)
+        logger.error("%s: its answers stand in other parts too; set aside as %s", path, aside)
+        return False
+    aside = keep_aside(output, path)
+    seen.clear()
+    rewrite(path, Kind.RESULTS, [path], compression, stays=stays)
+    logger.error("%s: some of its answers stand elsewhere too; rewritten without them, it was kept as %s", path, aside)
+    return True
+
+
+def _known_answers(journal: Journal, path: Path) -> set[tuple[bytes, str]] | None:
+    """The answers of a part that stand in parts which were taken already; `None` where each is new and there once."""
+    waiting = {(key, mark) for key, mark, _ in _pending_standings(journal)}
+    answers = [(key, mark) for key, mark, _ in _standings(path, Kind.RESULTS)]
+    known: set[tuple[bytes, str]] = set()
+    for mark in {mark for _, mark in answers}:
+        standings = journal.standings([key for key, one in answers if one == mark], mark)
+        known |= {(key, mark) for key, found in standings.items() if found.state is SettledAs.SUCCEEDED}
+    known -= waiting
+    return known if known or len(set(answers)) < len(answers) else None
 
 
 def _drop_pending(journal: Journal, kind: Kind, path: Path) -> None:

@@ -5,26 +5,33 @@ The rule when journal and parts disagree: **a whole part is the truth for the ro
 | found | done |
 | --- | --- |
 | a stray temporary file | removed |
+| a compaction that was broken off | done to its end, or undone (see `compact`) |
 | a reserved part that stands whole in its place | marked as published, its rows leave the journal |
 | a reserved part that does not | written again, same name, same rows |
 | requests whose end is not known | rows of `requests` with null tokens: possible spend |
 | rows without a part | published |
+| rows that take the place of published ones | put there (see `replacing`) |
 | a run without its file in `runs/` | its file, with `exit_code` null |
 | a part that the journal does not know, or no journal | its items are settled by it |
 | such a part, while its rows wait in the journal (an older copy of it) | the same, and the rows leave the journal |
 | a part whose answers all stand in other parts | named and set aside: a copy |
+| a part of which some do | the same, and rewritten without them |
 | a part that the journal knows and that is gone | named; its items are open again |
 | a part that cannot be read | named and set aside under `_state/damaged/`, its items are open again |
 | an index that does not agree with the parts | named; made anew from parts and pending rows |
-| a damaged journal | named and set aside; a new one is made from the parts |
+| a damaged journal, or an empty one | named and set aside; a new one is made from the parts |
+| a write-ahead log with commits that cannot be read | named, and a copy kept |
+| parts, and no journal | named; it is made from the parts |
 | a journal of a newer version | refused |
 
-A part that the journal knows is taken to be as it was written while its size is; readers check its pages. A journal
+A part that the journal knows is taken to be as it was written while its size and the time of its last change are;
+where they are not, every page of it is read. Readers check the pages that they read. A journal
 made anew has no `answers`: identical requests of items that are not settled are asked again.
 """
 
 import json
 import logging
+import shutil
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,9 +42,11 @@ from pipeline.store.database import is_damage
 from pipeline.store.identity import DatasetSettings
 from pipeline.store.journal import Journal, PendingRow
 from pipeline.store.keys import duplicate_key
-from pipeline.store.parts import folder, is_whole, made_folder, sweep, write_whole
+from pipeline.store.merging import finish_merges
+from pipeline.store.parts import Stamp, folder, is_whole, list_parts, made_folder, stamp_of, sweep, write_whole
 from pipeline.store.publishing import publish_part
 from pipeline.store.reconcile import reconcile_parts, set_aside, state_folder
+from pipeline.store.replacing import finish_replacements
 from pipeline.store.schema import Kind
 
 __all__ = ["Recovered", "duplicate_key", "open_journal", "recover", "state_folder"]
@@ -53,8 +62,21 @@ def open_journal(output: Path) -> Journal:
         OSError: the folder cannot be written.
     """
     path = state_folder(output) / "journal.sqlite"
+    has_parts = any(list_parts(output, kind) for kind in Kind)
+    log = path.with_name(path.name + "-wal")
+    is_torn = log.exists() and log.stat().st_size > 0
+    if (has_parts or is_torn) and not (path.exists() and path.stat().st_size):
+        logger.error(
+            "%s: the journal is gone: made anew from the parts; answers that were in it alone are lost to the "
+            "dataset and may be asked again",
+            path,
+        )
+        path.unlink(missing_ok=True)  # empty: what stands beside it goes with it
     try:
-        return _checked(path)
+        journal = _checked(path)
+        if journal.database.is_log_damaged:
+            _warn_of_log(output, path)
+        return journal
     except sqlite3.Error as error:
         if not is_damage(error):
             raise OutputError(f"{path}: cannot be opened: {error}") from error
@@ -70,6 +92,19 @@ def open_journal(output: Path) -> Journal:
             aside,
         )
     return _checked(path)
+
+
+def _warn_of_log(output: Path, path: Path) -> None:
+    """Keeps and names a write-ahead log whose later commits cannot be read."""
+    log = path.with_name(path.name + "-wal")
+    aside = made_folder(state_folder(output) / "damaged", 0o700) / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{log.name}"
+    shutil.copy(log, aside)
+    logger.error(
+        "%s: damaged in its middle; a copy was kept as %s; what was written last is lost to the dataset, and answers "
+        "that were in it alone may be asked again",
+        log,
+        aside,
+    )
 
 
 def _checked(path: Path) -> Journal:
@@ -107,10 +142,14 @@ def recover(journal: Journal, settings: DatasetSettings) -> Recovered:
     output = settings.output
     for stray in sweep(output):
         logger.warning("%s: removed, left by a run that was killed", stray)
+    finish_merges(journal, output)
     rewritten = _finish_reserved(journal, settings)
     lost = _land_flights(journal)
-    adopted = reconcile_parts(journal, output)
+    adopted = reconcile_parts(journal, output, settings.compression)
     rewritten += _publish_pending(journal, settings)
+    rewritten += finish_replacements(journal, settings, state_folder(output) / "journal.sqlite")
+    if journal.pending.waits(Kind.RESULTS):
+        rewritten += _publish_pending(journal, settings)
     _finish_runs(journal, output)
     journal.database.is_trusted = True
     return Recovered(rewritten, lost, adopted)
@@ -121,12 +160,12 @@ def _finish_reserved(journal: Journal, settings: DatasetSettings) -> int:
     for reservation in journal.pending.reserved():
         path = folder(settings.output, reservation.kind) / reservation.name
         if is_whole(path):
-            size = path.stat().st_size
+            stamp = stamp_of(path) or Stamp(0)
         else:
-            size = publish_part(settings, reservation, journal.pending.rows_of(reservation.name))
+            stamp = publish_part(settings, reservation, journal.pending.rows_of(reservation.name))
             rewritten += 1
         with journal.transaction():
-            journal.pending.published(reservation.name, size)
+            journal.pending.published(reservation.name, stamp)
     return rewritten
 
 
@@ -146,17 +185,17 @@ def _land_flights(journal: Journal) -> int:
 
 def _publish_pending(journal: Journal, settings: DatasetSettings) -> int:
     written = 0
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ-%f}"
+    moment = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ-%f}"
     for kind in Kind:
         while journal.pending.waits(kind):
             with journal.transaction():
-                name = f"part-{stamp}-recovered-{written:05d}.parquet"
+                name = f"part-{moment}-recovered-{written:05d}.parquet"
                 reservation = journal.pending.reserve(kind, name, settings.rows_per_file)
             if reservation is None:
                 break
-            size = publish_part(settings, reservation, journal.pending.rows_of(name))
+            stamp = publish_part(settings, reservation, journal.pending.rows_of(name))
             with journal.transaction():
-                journal.pending.published(name, size)
+                journal.pending.published(name, stamp)
             written += 1
     return written
 

@@ -15,7 +15,7 @@ from pipeline.store.parts import list_parts
 from pipeline.store.schema import OPTIONAL_COLUMNS, Kind, part_schema
 from pipeline.store.unify import in_common
 
-__all__ = ["joined", "read_batches", "read_part", "read_table"]
+__all__ = ["checked_batch", "joined", "read_batches", "read_part", "read_table"]
 
 logger = logging.getLogger(__name__)
 _ROWS = 16_384
@@ -89,13 +89,18 @@ def _whole(path: Path, kind: Kind, columns: list[str] | None) -> list[pa.RecordB
         if lacking := [name for name in needed if name not in names]:
             raise pa.ArrowInvalid(f"it has no column {lacking[0]}")
         taken = needed if columns else [*needed, *(name for name in OPTIONAL_COLUMNS if name in names)]
-        batches = [_checked(batch, kind) for batch in part.iter_batches(_ROWS, columns=taken)]
+        batches = [checked_batch(batch, kind) for batch in part.iter_batches(_ROWS, columns=taken)]
         if sum(map(len, batches)) != part.metadata.num_rows:
             raise pa.ArrowInvalid("its pages have other rows than it says")
     return batches
 
 
-def _checked(batch: pa.RecordBatch, kind: Kind) -> pa.RecordBatch:
+def checked_batch(batch: pa.RecordBatch, kind: Kind) -> pa.RecordBatch:
+    """The rows in the contract's types.
+
+    Raises:
+        pa.ArrowException: they are damaged, or of other types.
+    """
     batch.validate(full=True)
     contract = part_schema(kind)
     wanted = [contract.field(one.name) if one.name in contract.names else one for one in batch.schema]

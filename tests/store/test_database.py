@@ -1,7 +1,10 @@
 """The journal's file: created, versioned, sealed."""
 
+import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +153,63 @@ def test_lack_of_rights_is_not_damage(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.Error) as caught:
         Database(tmp_path / "nowhere" / "journal.sqlite", read_only=True)
     assert not is_damage(caught.value)
+
+
+def killed_with_a_log(path: Path, commits: int) -> int:
+    """A journal as a kill leaves it, with so many commits in its write-ahead log; the log's size."""
+    program = (
+        "import os, sys; from pathlib import Path; from pipeline.store.journal import Journal\n"
+        "journal = Journal(Path(sys.argv[1]))\n"
+        "for number in range(int(sys.argv[2])):\n"
+        "    with journal.transaction(): journal.add_run(f'run-{number}', {'filler': 'x' * 3000})\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path), str(commits)], check=False)
+    return path.with_name(path.name + "-wal").stat().st_size
+
+
+@pytest.mark.parametrize("at", [3, 40, 5000, 0.5])
+def test_a_log_that_is_damaged_in_its_middle_is_known_from_one_that_ends(tmp_path: Path, at: float) -> None:
+    """SQLite passes over what follows the damage without a word; the commits behind it are counted."""
+    path = tmp_path / "journal.sqlite"
+    size = killed_with_a_log(path, 12)
+    log = path.with_name(path.name + "-wal")
+    content = bytearray(log.read_bytes())
+    content[int(size * at) if at < 1 else int(at)] ^= 0xFF
+    log.write_bytes(content)
+    database = Database(path)
+    assert database.is_log_damaged
+    database.close()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 5000])
+def test_a_log_that_merely_ends_is_a_killed_runs(tmp_path: Path, cut: int) -> None:
+    """A torn tail is what a crash leaves, and nothing to be told of."""
+    path = tmp_path / "journal.sqlite"
+    size = killed_with_a_log(path, 12)
+    os.truncate(path.with_name(path.name + "-wal"), size - cut)
+    database = Database(path)
+    assert not database.is_log_damaged
+    database.check()
+    database.close()
+
+
+def test_a_journal_of_version_1_is_brought_up(tmp_path: Path) -> None:
+    """Its rows stay, its seal holds, and what is new has a value."""
+    path = tmp_path / "journal.sqlite"
+    with sqlite3.connect(path) as old:
+        old.executescript(
+            "PRAGMA journal_mode=WAL; CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+            "INSERT INTO meta VALUES ('version', '1');"
+            "CREATE TABLE parts (name TEXT, kind INTEGER, published INTEGER, bytes INTEGER);"
+            "INSERT INTO parts VALUES ('part-1.parquet', 0, 1, 9);"
+            "CREATE TABLE pending (id INTEGER PRIMARY KEY);"
+        )
+    old.close()
+    for _ in range(2):
+        database = Database(path)
+        assert database.connection.execute("SELECT * FROM parts").fetchall() == [("part-1.parquet", 0, 1, 9, 0)]
+        assert database.connection.execute("SELECT value FROM meta").fetchone() == (str(VERSION),)
+        database.is_trusted = True
+        database.close()
+    assert Database(path).is_sealed

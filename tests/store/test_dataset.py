@@ -1,17 +1,22 @@
 """A dataset opened for writing."""
 
+import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.datasets import answered, failed, journal_path, snapshot, write_run
+from support.datasets import answered, failed, journal_path, snapshot, with_ledger, write_run
 
 from pipeline.errors import OutputError, OutputHeldError
-from pipeline.store.dataset import open_dataset
+from pipeline.store.database import VERSION
+from pipeline.store.dataset import LEAST_FREE_BYTES, open_dataset
 from pipeline.store.identity import DatasetSettings
-from pipeline.store.journal import item_key
+from pipeline.store.journal import Journal, item_key
+from pipeline.store.ledger import Ledger
+from pipeline.store.read import read_results
 
 
 def test_a_new_output_is_made_with_private_state(tmp_path: Path) -> None:
@@ -92,3 +97,64 @@ def test_a_journal_that_cannot_be_opened_is_not_taken_for_damaged(tmp_path: Path
         pytest.fail("opened a folder as a journal")
     assert journal_path(tmp_path).is_dir()
     assert not (tmp_path / "_state" / "damaged").exists()
+
+
+def test_what_a_killed_run_left_is_put_right_first(tmp_path: Path) -> None:
+    """Rows that were journalled and not yet in a part are in one before the block begins."""
+
+    async def body(ledger: Ledger) -> None:
+        await ledger.settle(answered("a"))
+        shutil.copytree(tmp_path / "out", tmp_path / "killed")
+
+    with_ledger(tmp_path / "out", body)
+    with open_dataset(DatasetSettings(tmp_path / "killed")):
+        assert read_results(tmp_path / "killed")["item_id"].to_pylist() == ["a"]
+
+
+def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """It is not set aside as damaged, for then everything would be paid for again."""
+    write_run(tmp_path, [answered("a")])
+    journal = Journal(journal_path(tmp_path))
+    with journal.transaction():
+        journal.database.connection.execute("UPDATE meta SET value=? WHERE name='version'", (str(VERSION + 1),))
+    journal.close()
+    with pytest.raises(OutputError, match="newer version"), open_dataset(DatasetSettings(tmp_path)):
+        pass
+    assert journal_path(tmp_path).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small file system")
+def test_too_little_room_is_found_before_the_start(tmp_path: Path) -> None:
+    """A run that could not keep what it pays for does not begin."""
+    small = tmp_path / "small"
+    small.mkdir()
+    size = LEAST_FREE_BYTES // 2
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", small], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        with pytest.raises(OutputError, match="a run needs at least"), open_dataset(DatasetSettings(small / "out")):
+            pytest.fail("opened without room")
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_journal_that_cannot_be_sealed_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The last write of a run fails: the rows are there, and the next start opens the journal as it is."""
+    seal = tmp_path / "_state" / "journal.seal"
+    with caplog.at_level(logging.WARNING, "pipeline"), open_dataset(DatasetSettings(tmp_path)) as journal:
+        with journal.transaction():
+            journal.accept("f9")
+        seal.mkdir()
+    assert "not sealed" in caplog.text
+    seal.rmdir()
+    with open_dataset(DatasetSettings(tmp_path)) as journal:
+        assert journal.fingerprints() == ["f9"]
+
+
+def test_a_block_that_fails_lets_go_of_the_output(tmp_path: Path) -> None:
+    """The next run need not wait for the process to end."""
+    with pytest.raises(ZeroDivisionError), open_dataset(DatasetSettings(tmp_path)):
+        raise ZeroDivisionError
+    with open_dataset(DatasetSettings(tmp_path)):
+        pass

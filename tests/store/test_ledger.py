@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -410,3 +411,20 @@ def test_two_ledgers_one_after_the_other_share_a_journal(tmp_path: Path) -> None
     anyio.run(main)
     journal.close()
     assert read_results(tmp_path)["item_id"].to_pylist() == ["i0", "i1"]
+
+
+def test_an_answer_that_cannot_be_written_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Item and request id stand in the log: it was paid for, and the service still knows it."""
+
+    async def body(ledger: Ledger) -> None:
+        flight = ledger.depart("a", 1, 1, MOMENT)
+        await ledger.publish()
+        connection = ledger._journal._db
+        connection.execute("PRAGMA query_only=ON")  # a disk that takes nothing more
+        with pytest.raises(OutputError):
+            await ledger.arrive(flight, replace(paid("a"), request_id="req_123"))
+        connection.execute("PRAGMA query_only=OFF")
+
+    with pytest.raises(OutputError):
+        with_ledger(tmp_path, body)
+    assert "item a, request req_123" in caplog.text

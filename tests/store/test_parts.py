@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.store.parts import folder, is_whole, list_parts, made_folder, sweep, write_part, write_whole
+from pipeline.store.parts import (
+    Stamp,
+    folder,
+    is_whole,
+    list_parts,
+    made_folder,
+    stamp_of,
+    sweep,
+    write_part,
+    write_whole,
+)
 from pipeline.store.schema import Kind
 
 TABLE = pa.table({"item_id": [f"item {number}" for number in range(300)], "n": list(range(300))})
@@ -29,10 +39,10 @@ def part(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.mark.parametrize("compression", ["zstd", "snappy", "none"])
 def test_a_part_holds_its_tables_one_after_the_other(tmp_path: Path, compression: str) -> None:
-    """Folders are made, each table is a row group, and the size is told."""
+    """Folders are made, each table is a row group, and the stamp is told."""
     path = tmp_path / "out" / "results" / "part-1.parquet"
-    size = write_part(path, TABLE.schema, [TABLE.slice(0, 100), TABLE.slice(100)], compression)
-    assert path.stat().st_size == size
+    stamp = write_part(path, TABLE.schema, [TABLE.slice(0, 100), TABLE.slice(100)], compression)
+    assert stamp == stamp_of(path) == Stamp(path.stat().st_size, path.stat().st_mtime_ns)
     assert pq.read_table(path).equals(TABLE)
     assert pq.read_metadata(path).num_row_groups == 2
     assert list_parts(tmp_path / "out", Kind.RESULTS) == [path]

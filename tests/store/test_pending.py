@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.store.database import Database
+from pipeline.store.parts import Stamp
 from pipeline.store.pending import PendingRow, PendingRows
 from pipeline.store.schema import Kind
 
@@ -71,13 +72,13 @@ def test_a_named_part_is_found_again_with_its_rows(rows: PendingRows) -> None:
 
 
 def test_publishing_twice_is_as_publishing_once(rows: PendingRows) -> None:
-    """Its rows leave the journal, its size is known, and nothing else is touched."""
+    """Its rows leave the journal, its stamp is known, and nothing else is touched."""
     rows.add(row("x"))
     rows.reserve(Kind.RESULTS, "a", 10)
     rows.add(row("waiting"))
     for _ in range(2):
-        rows.published("a", 123)
-        assert rows.known_parts() == {(Kind.RESULTS, "a"): 123}
+        rows.published("a", Stamp(123, 7))
+        assert rows.known_parts() == {(Kind.RESULTS, "a"): Stamp(123, 7)}
         assert [body["item_id"] for _, body in rows.rows()] == ["waiting"]
         assert rows.reserved() == []
 
@@ -89,7 +90,7 @@ def test_an_answer_is_found_in_the_journal_and_then_in_its_part(rows: PendingRow
     assert rows.answer_place(b"key") == ({"item_id": "x"}, None, "x")
     rows.reserve(Kind.RESULTS, "a", 10)
     assert rows.answer_place(b"key") == ({"item_id": "x"}, None, "x")
-    rows.published("a", 1)
+    rows.published("a", Stamp(1))
     assert rows.answer_place(b"key") == (None, "a", "x")
     assert rows.answer_place(b"other") is None
     rows.forget_part(Kind.RESULTS, "a")
@@ -107,10 +108,10 @@ def test_a_dropped_row_is_found_in_the_part_that_holds_it(rows: PendingRows) -> 
 
 def test_the_same_name_in_two_tables_is_two_parts(rows: PendingRows) -> None:
     """A file copied into another table's folder does not unmake the part it was copied from."""
-    rows.adopt_part(Kind.RESULTS, "a", 1)
-    rows.adopt_part(Kind.FAILURES, "a", 2)
+    rows.adopt_part(Kind.RESULTS, "a", Stamp(1))
+    rows.adopt_part(Kind.FAILURES, "a", Stamp(2))
     rows.forget_part(Kind.FAILURES, "a")
-    assert rows.known_parts() == {(Kind.RESULTS, "a"): 1}
+    assert rows.known_parts() == {(Kind.RESULTS, "a"): Stamp(1)}
 
 
 def test_a_shape_that_was_taken_back_is_written_again(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_no_row_is_lost_and_none_is_in_two_parts(tmp_path_factory: pytest.TempPa
             for reservation in rows.reserved()[:1]:
                 out += ids(rows, reservation.name)
                 assert reservation.rows == len(ids(rows, reservation.name))
-                rows.published(reservation.name, 1)
+                rows.published(reservation.name, Stamp(1))
     here = [body["item_id"] for _, body in rows.rows()]
     database.close()
     assert sorted(here + out) == sorted(f"i{number}" for number in range(added))

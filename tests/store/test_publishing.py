@@ -21,8 +21,8 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset with one part of many answers."""
     place = tmp_path_factory.mktemp("out")
     rows = ((outcome_row(answered(f"i{number}"), RUN, MOMENT).body, None, None) for number in range(MANY))
-    size = publish_part(DatasetSettings(place), Reservation("part-1.parquet", Kind.RESULTS), rows)
-    assert (place / "results" / "part-1.parquet").stat().st_size == size
+    stamp = publish_part(DatasetSettings(place), Reservation("part-1.parquet", Kind.RESULTS), rows)
+    assert (place / "results" / "part-1.parquet").stat().st_size == stamp.bytes
     return place
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from support.datasets import answered, failed, journal_path, recovered, with_ledger, write_run
 
 from pipeline.store.identity import DatasetSettings, RunIdentity
@@ -35,8 +37,8 @@ def test_fingerprints_come_back_with_the_parts(tmp_path: Path) -> None:
         assert journal.answered_otherwise(keys, "f3") == 2
 
 
-def test_a_part_that_shares_only_some_answers_is_kept(tmp_path: Path) -> None:
-    """No answer is thrown away: only a part without any answer of its own is a copy."""
+def test_a_part_that_shares_only_some_answers_is_kept_without_them(tmp_path: Path) -> None:
+    """No answer is thrown away and none stands twice; the part as it came is kept aside."""
     write_run(tmp_path, [answered("a")], run_id="run-1")
     other = tmp_path / "other"
     write_run(other, [answered("a"), answered("b")], run_id="run-2")
@@ -45,7 +47,23 @@ def test_a_part_that_shares_only_some_answers_is_kept(tmp_path: Path) -> None:
     with recovered(tmp_path) as (journal, found):
         assert found.parts_adopted == 1
         assert set(journal.standings([item_key("b")], "f1")) == {item_key("b")}
-    assert set(read_results(tmp_path)["item_id"].to_pylist()) == {"a", "b"}
+    rows = {row["item_id"]: row["run_id"] for row in read_results(tmp_path).to_pylist()}
+    assert read_results(tmp_path).num_rows == 2
+    assert rows == {"a": "run-1", "b": "run-2"}
+    (aside,) = (tmp_path / "_state" / "damaged").iterdir()
+    assert pq.read_metadata(aside).num_rows == 2
+
+
+def test_a_part_that_holds_a_row_twice_keeps_the_first(tmp_path: Path) -> None:
+    """Somebody put two parts together that were one."""
+    write_run(tmp_path, [answered("a"), answered("b")])
+    (part,) = (tmp_path / "results").iterdir()
+    table = pq.read_table(part)
+    part.unlink()
+    pq.write_table(pa.concat_tables([table, table]), tmp_path / "results" / "part-both.parquet")
+    with recovered(tmp_path):
+        pass
+    assert sorted(read_results(tmp_path)["item_id"].to_pylist()) == ["a", "b"]
 
 
 def test_an_answer_in_a_part_that_is_gone_is_not_copied(tmp_path: Path) -> None:

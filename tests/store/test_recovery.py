@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sqlite3
 from pathlib import Path
 
@@ -323,3 +324,58 @@ def test_recovering_twice_is_as_recovering_once(tmp_path: Path) -> None:
     journal.close()
     assert (again.parts_rewritten, again.parts_adopted) == (0, 0)
     assert read_results(tmp_path).equals(before)
+
+
+def test_a_part_that_was_garbled_in_place_is_found_by_its_time(written: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its size is what it was; that it was written to since tells, and its pages are read."""
+    part = next((written / "results").iterdir())
+    content = bytearray(part.read_bytes())
+    content[len(content) // 3 : len(content) // 3 + 40] = bytes(40)
+    part.write_bytes(content)
+    with recovered(written) as (journal, _):
+        assert settled(journal, "a", "b") == {}
+    assert "set aside" in caplog.text
+    assert not part.exists()
+
+
+def test_a_dataset_that_was_copied_is_read_once_and_then_known(written: Path) -> None:
+    """Other times and the same pages: nothing is lost, and the start after that is quick again."""
+    for part in written.rglob("part-*.parquet"):
+        os.utime(part, (1, 1))
+    with recovered(written) as (journal, found):
+        assert settled(journal, "a", "b") == {"a": SettledAs.SUCCEEDED, "b": SettledAs.SUCCEEDED}
+        assert found.parts_adopted == 0
+    before = snapshot(written)
+    with recovered(written):
+        pass
+    assert snapshot(written) == before
+
+
+def test_a_list_of_parts_that_was_emptied_does_not_empty_the_dataset(written: Path) -> None:
+    """Parts that no list names are no copies of themselves."""
+    (written / "_state" / "journal.seal").unlink()
+    with sqlite3.connect(journal_path(written)) as connection:
+        connection.execute("DELETE FROM parts")
+    connection.close()
+    with recovered(written) as (journal, _):
+        assert settled(journal, "a", "b") == {"a": SettledAs.SUCCEEDED, "b": SettledAs.SUCCEEDED}
+    assert sorted(read_results(written)["item_id"].to_pylist()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_parts_without_a_journal_are_told_of(written: Path, caplog: pytest.LogCaptureFixture, is_empty: bool) -> None:
+    """What was in the journal alone may be asked again, so it is said, for an empty file as for none."""
+    journal_path(written).write_bytes(b"") if is_empty else journal_path(written).unlink()
+    with recovered(written) as (journal, _):
+        assert settled(journal, "a", "b") == {"a": SettledAs.SUCCEEDED, "b": SettledAs.SUCCEEDED}
+    assert "the journal is gone" in caplog.text
+
+
+def test_a_damaged_log_is_kept_and_named(written: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its later commits are lost to the dataset, and never without a word."""
+    log = journal_path(written).with_name("journal.sqlite-wal")
+    log.write_bytes(os.urandom(8192))
+    with recovered(written):
+        pass
+    assert "damaged" in caplog.text
+    assert list((written / "_state" / "damaged").iterdir())

@@ -1,0 +1,79 @@
+"""A part made of other parts: some rows left out, some added, one rename to put it in its place.
+
+Rows keep their columns; where the `manifest` and `data` columns of the sources differ in type, they are brought to one
+as readers do it. A row group is in memory at a time, and every page is checked as it is read: what cannot be read is
+never rewritten as if it were whole.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.store.parts import Stamp, write_part
+from pipeline.store.schema import Kind
+from pipeline.store.tables import checked_batch, joined
+
+__all__ = ["Left", "rewrite"]
+
+_ROW_GROUP = 4096
+Left = Callable[[pa.RecordBatch], list[bool]]
+"""Which rows of a batch stay."""
+
+
+def rewrite(  # noqa: PLR0913 - what goes in, what stays, what is added
+    target: Path,
+    kind: Kind,
+    sources: Sequence[Path],
+    compression: str,
+    *,
+    stays: Left | None = None,
+    added: Sequence[pa.Table] = (),
+) -> Stamp:
+    """Writes the rows of the sources, in order, and then the added ones, to `target`, which may be one of the sources.
+
+    Raises:
+        OSError: a source cannot be read, or the target cannot be written; nothing has changed then.
+        pa.ArrowException: a source is damaged, or no part of this table.
+    """
+    empty = [_empty(source, kind) for source in sources] + [table.slice(0, 0) for table in added]
+    schema = joined(empty, kind).schema
+
+    def tables() -> Iterator[pa.Table]:
+        for source in sources:
+            yield from _kept(source, kind, stays)
+        yield from added
+
+    return write_part(target, schema, _grouped(tables(), empty, kind), compression)
+
+
+def _empty(source: Path, kind: Kind) -> pa.Table:
+    """No rows of a part's types."""
+    schema = pq.read_schema(source)
+    batch = pa.RecordBatch.from_arrays([pa.array([], one.type) for one in schema], schema=schema)
+    return pa.Table.from_batches([checked_batch(batch, kind)])
+
+
+def _kept(source: Path, kind: Kind, stays: Left | None) -> Iterator[pa.Table]:
+    with pq.ParquetFile(source, page_checksum_verification=True) as part:
+        rows = 0
+        for batch in part.iter_batches(_ROW_GROUP):
+            rows += len(batch)
+            checked = checked_batch(batch, kind)
+            kept = checked if stays is None else checked.filter(pa.array(stays(checked), pa.bool_()))
+            yield pa.Table.from_batches([kept])
+        if rows != part.metadata.num_rows:
+            raise pa.ArrowInvalid(f"{source}: its pages have other rows than it says")
+
+
+def _grouped(tables: Iterator[pa.Table], empty: list[pa.Table], kind: Kind) -> Iterator[pa.Table]:
+    """Tables of a row group each; the empty ones go along, so that each comes to the same schema."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= _ROW_GROUP:
+            yield joined([*empty, *waiting], kind)
+            waiting = []
+    if sum(map(len, waiting)):
+        yield joined([*empty, *waiting], kind)
