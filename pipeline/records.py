@@ -15,7 +15,9 @@ from pipeline.errors import ItemError
 
 __all__ = [
     "Attempt",
+    "Block",
     "Extras",
+    "ImageLink",
     "ImageRecord",
     "ImageRef",
     "Item",
@@ -23,6 +25,7 @@ __all__ = [
     "Mode",
     "Outcome",
     "PreparedImage",
+    "ToolResult",
     "Usage",
 ]
 
@@ -105,26 +108,64 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageLink:
+    """Where the service finds an image that does not travel with the request.
+
+    Attributes:
+        kind: `url`, or `file` for one that was uploaded.
+        target: the URL as it is, its signature included, or the file's id.
+    """
+
+    kind: Literal["url", "file"]
+    target: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedImage:
     """An image ready to send.
 
     Attributes:
-        body: the encoded file that is sent, never more than the API takes.
-        record: its row in the `images` column, complete.
+        body: the encoded file that is sent, never more than the API takes; empty for one that is handed over as a URL.
+        record: its row in the `images` column, complete but for what is not known of an image behind a URL.
         thumbnail: a small WebP, where the output asks for one.
+        link: where the service finds it, `None` where the body itself is sent.
     """
 
     body: bytes = field(repr=False)
     record: ImageRecord
     thumbnail: bytes | None = field(default=None, repr=False)
+    link: ImageLink | None = None
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal pictures: the hash of the bytes that are sent, else the URL."""
+        if self.record.sent_sha256 is not None or self.link is None:
+            return str(self.record.sent_sha256)
+        return f"{self.link.kind}:{self.link.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A content block as the service wrote it, sent back to it untouched."""
+
+    content: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool came to, for the call of this id."""
+
+    tool_use_id: str
+    parts: tuple[str | PreparedImage, ...]
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation: texts and images in the order in which they are sent."""
+    """One message of a conversation: texts, images and what tools need, in the order in which they are sent."""
 
     role: Literal["user", "assistant"]
-    parts: tuple[str | PreparedImage, ...]
+    parts: tuple[str | PreparedImage | Block | ToolResult, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,13 @@ from pydantic import TypeAdapter
 from support.asking import HEADERS, image_block, picture
 from typing_extensions import get_type_hints, is_typeddict
 
-from pipeline.api.body import body_settings
 from pipeline.api.catalogue import Catalogue
 from pipeline.api.combinations import refusals
-from pipeline.api.messages import BodyWriter, parse_answer
+from pipeline.api.messages import parse_answer
 from pipeline.config import load_config
+from pipeline.engines.plan import plan_run
 from pipeline.prompts.plan import TurnPlan
-from pipeline.records import ImageRecord, PreparedImage
+from pipeline.records import Block, ImageLink, ImageRecord, Message, PreparedImage, ToolResult
 from pipeline.standin.server import StandinServer
 
 StartStandin = Callable[..., StandinServer]
@@ -235,6 +235,18 @@ def image(width: int, height: int, name: str, media_type: str) -> PreparedImage:
     return PreparedImage(raw, record)
 
 
+def linked(kind: Any, target: str) -> PreparedImage:
+    """A picture that does not travel in the request; a file's id is filled in once a server has it."""
+    return PreparedImage(b"", ImageRecord("x", sent_width=90, sent_height=60), link=ImageLink(kind, target))
+
+
+def uploaded(server: StandinServer) -> str:
+    """The id of a picture at a server."""
+    files = {"file": ("a.png", picture(), "image/png")}
+    answer = httpx.post(f"{server.url}/v1/files", files=files, headers=HEADERS, timeout=20, verify=False)
+    return str(answer.json()["id"])
+
+
 ONE = image(90, 60, "JPEG", "image/jpeg")
 TWO = image(60, 90, "PNG", "image/png")
 THREE = image(30, 30, "WEBP", "image/webp")
@@ -245,9 +257,27 @@ PLANS = {
     "unlabelled": (TurnPlan(("Compare them.",), ((ONE, TWO),), label=False), []),
     "second turn": (TurnPlan(("Describe it.", "Shorter."), ((ONE,), (TWO,))), ["A picture."]),
     "prefill": (TurnPlan(("Describe it.",), ((ONE,),), prefill="The picture shows"), []),
+    "two links": (
+        TurnPlan(("Compare.",), ((linked("url", "https://example.com/a.jpg"), linked("file", ""), ONE),)),
+        [],
+    ),
+    "a tool's turn": (TurnPlan(("Read the sign.",), ((ONE,),)), []),
 }
+EVERY_PLAN = ("plain", "cached examples", "tools")
+COMMON = ("one image", "several images", "second turn", "prefill", "text alone")
+"""With the other settings these are enough: settings and messages are written apart."""
+TOOL_TURN = [
+    Message(
+        "assistant",
+        tuple(Block({"type": "tool_use", "id": f"toolu_{n}", "name": "zoom", "input": {"left": n}}) for n in (1, 2)),
+    ),
+    Message("user", (ToolResult("toolu_1", ("The crop:", TWO)), ToolResult("toolu_2", ("no",), is_error=True))),
+]
 SAMPLING = ("temperature", "top_p", "top_k")
 """Still served under the older version of the API, and gone from the SDK's types."""
+EXAMPLE = "prompt.examples=[{image='example.jpg', user='What is it?', assistant='Four fields. '}]"
+LONG = f"prompt.system={'Write one sentence. ' * 1000}"
+MINIMUM = 'models."MODEL".cache_minimum_tokens=1'
 SETTINGS = {
     "plain": [],
     "system": ["prompt.system=Be brief."],
@@ -256,12 +286,30 @@ SETTINGS = {
     "stops": ['api.stop_sequences=["END"]', "api.service_tier=standard_only"],
     **{kind: [f'api.thinking={{type="{kind}"}}'] for kind in ("adaptive", "disabled", "between_tools")},
     "enabled": ['api.thinking={type="enabled", budget_tokens=1024}'],
+    **{f"schema by {via}": ["prompt.schema=schema.json", f"prompt.schema_via={via}"] for via in ("output", "tool")},
+    "examples": [EXAMPLE],
+    "tools": ["prompt.tools=['zoom']"],
+    "tools and schema": ["prompt.tools=['zoom']", "prompt.schema=schema.json"],
+    "cached system": [LONG, "prompt.cache=true"],
+    "cached examples": [LONG, EXAMPLE, "prompt.cache=true"],
+    "cached tool": ["prompt.cache=true", "prompt.schema=schema.json", "prompt.schema_via=tool", MINIMUM],
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "caption": {"type": "string", "maxLength": 400, "pattern": "^[A-Z]"},
+        "tags": {"type": "array", "items": {"enum": ["sea", "sky"]}, "minItems": 2},
+        "people": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]},
+    },
+    "required": ["caption", "tags"],
 }
 
 
-def bodies(folder: Path, name: str) -> dict[str, bytes]:
-    """Every body that the client would send to a model, whatever its settings may be."""
+def bodies(folder: Path, name: str, file_id: str = "file_x") -> dict[str, bytes]:
+    """Every body that the client would send to a model, whatever its settings may be; in the working directory."""
     path = folder / "config.toml"
+    (folder / "schema.json").write_text(json.dumps(SCHEMA))
+    (folder / "example.jpg").write_bytes(ONE.body)
     path.write_text(
         f'[manifest]\npath = "m.csv"\n[api]\nmodel = "{name}"\nmax_tokens = 2000\n'
         f'[prompt]\nuser = "x"\n[output]\npath = "out"\n'
@@ -269,24 +317,30 @@ def bodies(folder: Path, name: str) -> dict[str, bytes]:
     written, model = {}, CATALOGUE.model(name)
     for setting, overrides in SETTINGS.items():
         for prefill in ([], ["prompt.prefill=The picture shows"]):
-            config = load_config(path, [*overrides, *prefill], environ={})
+            given = [each.replace("MODEL", name) for each in (*overrides, *prefill)]
+            config = load_config(path, given, environ={})
             if refusals(config, model):
                 continue
-            writer = BodyWriter(body_settings(config, model))
+            writer = plan_run(config, {"ANTHROPIC_API_KEY": "sk-test"}).writers.usual
             for label, (plan, replies) in PLANS.items():
-                if bool(plan.prefill) == bool(prefill):
-                    written[f"{setting}, {label}"] = writer.body(plan.messages(replies))
+                if bool(plan.prefill) == bool(prefill) and (setting in EVERY_PLAN or label in COMMON):
+                    messages = [*plan.messages(replies), *(TOOL_TURN if label == "a tool's turn" else ())]
+                    raw = writer.body(messages).replace(b'"file_id": ""', f'"file_id": "{file_id}"'.encode())
+                    written[f"{setting}, {label}"] = raw
     return written
 
 
 @pytest.mark.parametrize("name", CATALOGUE.names)
 def test_the_sdk_s_types_and_the_stand_in_take_every_body(
-    start_standin: StartStandin, tmp_path: Path, name: str
+    start_standin: StartStandin, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the client does not refuse for a model itself has the SDK's shape, is answered, and is read back."""
+    monkeypatch.chdir(tmp_path)
     server = start_standin(log=None)
-    written = bodies(tmp_path, name)
+    written = bodies(tmp_path, name, uploaded(server))
     assert {"plain, one image", "system, second turn", "stops, several images"} <= set(written)
+    assert {"schema by output, one image", "cached examples, two links", "tools, a tool's turn"} <= set(written)
+    assert ("schema by tool, one image" in written) == CATALOGUE.model(name).forced_tools
     assert ("plain, prefill" in written) == CATALOGUE.model(name).prefill
     assert ("sampling, text alone" in written) == CATALOGUE.model(name).sampling
     headers = {**HEADERS, "content-type": "application/json"}
@@ -300,8 +354,9 @@ def test_the_sdk_s_types_and_the_stand_in_take_every_body(
             assert parse_answer(answer.content).usage.output_tokens > 0
 
 
-def test_images_and_texts_arrive_byte_for_byte(tmp_path: Path) -> None:
+def test_images_and_texts_arrive_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the body holds is what was prepared, in order, with its labels."""
+    monkeypatch.chdir(tmp_path)
     raw = bodies(tmp_path, "claude-haiku-4-5")["plain, several images"]
     [message] = json.loads(raw)["messages"]
     assert [block.get("text") for block in message["content"]] == [

@@ -1,6 +1,7 @@
 """The answer to a body that passed: a caption that states what was measured, and honest usage."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -35,10 +36,10 @@ def compose(asked: Asked, use: CacheUse, message_id: str) -> Composed:
     content: list[dict[str, Any]] = []
     if thinking:
         content.append({"type": "thinking", "thinking": "", "signature": "c3RhbmQtaW4="})
-    tool = _forced_tool(asked)
-    if tool is not None and room - thinking >= _TOOL_TOKENS:
-        content.append(_tool_use(tool, _wanted(asked), message_id))
-        stop, hit, used = "tool_use", None, thinking + _TOOL_TOKENS
+    tools = [tool] if (tool := _forced_tool(asked)) is not None else _named_tools(asked)
+    if tools and room - thinking >= _TOOL_TOKENS * len(tools):
+        content += [_tool_use(tool, _wanted(asked), f"{message_id}{at}") for at, tool in enumerate(tools)]
+        stop, hit, used = "tool_use", None, thinking + _TOOL_TOKENS * len(tools)
     else:
         text, stop, hit = _cut(_wanted(asked), room - thinking, asked.body.get("stop_sequences") or ())
         used = thinking + -(-len(text) // _CHARS_A_TOKEN)
@@ -121,10 +122,25 @@ def _forced_tool(asked: Asked) -> Mapping[str, Any] | None:
     return next((tool for tool in tools if tool["name"] == choice.get("name")), tools[0])
 
 
+def _named_tools(asked: Asked) -> list[Mapping[str, Any]]:
+    """The tools that the newest text of the user names, once each: the stand-in's way to want them.
+
+    With `keep calling` in that text it wants them again after every result, as a model that goes in circles.
+    """
+    if (asked.body.get("tool_choice") or {}).get("type") == "none":
+        return []
+    tools: list[Mapping[str, Any]] = asked.body.get("tools") or []
+    if asked.has_results and "keep calling" not in asked.asked_text:
+        return []
+    named = [tool for tool in tools if re.search(rf"\b{re.escape(tool['name'])}\b", asked.asked_text)]
+    alone = (asked.body.get("tool_choice") or {}).get("disable_parallel_tool_use", False)
+    return named[:1] if alone else named
+
+
 def _tool_use(tool: Mapping[str, Any], text: str, message_id: str) -> dict[str, Any]:
     return {
         "type": "tool_use",
         "id": f"toolu_{message_id.removeprefix('msg_')}",
         "name": tool["name"],
-        "input": sample(tool["input_schema"], text),
+        "input": sample(tool.get("input_schema") or {"type": "object"}, text),
     }

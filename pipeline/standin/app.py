@@ -8,6 +8,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.standin.faults import parse_fault
+from pipeline.standin.files import FileRoutes
 from pipeline.standin.problems import Problem
 from pipeline.standin.service import Service, new_request_id, refusal
 
@@ -67,6 +68,7 @@ def build_app(service: Service) -> ASGIApp:
         routes=[
             Route(_MESSAGES, service.messages, methods=["POST"]),
             Route("/v1/messages/count_tokens", service.count_tokens, methods=["POST"]),
+            *FileRoutes(service).routes(),
             Route("/v1/models", service.models),
             Route("/v1/models/{name}", service.models),
             Route("/_standin/faults", control.set_faults, methods=["POST"]),

@@ -62,6 +62,7 @@ def check_messages(body: Mapping[str, Any], model: ModelFacts) -> None:
             )
         if isinstance(message["content"], list):
             _blocks(message["content"], f"{where}.content", _ROLE_BLOCKS[message["role"]])
+    _results(messages)
     if messages[0]["role"] != "user":
         raise Problem.invalid('messages: first message must use the "user" role')
     if messages[-1]["role"] == "assistant":
@@ -117,6 +118,28 @@ def _blocks(blocks: list[object], where: str, allowed: tuple[str, ...]) -> None:
             check_choice(mode, f"{place}.image.transformations.oversized_image", ("downsize", "error"))
         if isinstance(given.get("content"), list):
             _blocks(given["content"], f"{place}.{kind}.content", ("text", "image", "document"))
+
+
+def _results(messages: list[Any]) -> None:
+    """Checks that every call of a tool is answered in the next message, and nothing else is."""
+    called: list[str] = []
+    for index, message in enumerate(messages):
+        blocks = message["content"] if isinstance(message["content"], list) else []
+        answered = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
+        missing = [name for name in called if name not in answered]
+        if missing:
+            raise Problem.invalid(
+                f"messages.{index - 1}: `tool_use` ids were found without `tool_result` blocks immediately after: "
+                f"{', '.join(missing)}. Each `tool_use` block must have a corresponding `tool_result` block in the "
+                "next message."
+            )
+        strange = [name for name in answered if name not in called]
+        if strange:
+            raise Problem.invalid(
+                f"messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {', '.join(strange)}. Each "
+                "`tool_result` block must have a corresponding `tool_use` block in the previous message."
+            )
+        called = [block["id"] for block in blocks if block["type"] == "tool_use"]
 
 
 def _prefill(body: Mapping[str, Any], message: Block, model: ModelFacts) -> None:

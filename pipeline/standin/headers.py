@@ -7,7 +7,7 @@ from starlette.requests import Request
 from pipeline.standin.problems import Problem
 from pipeline.standin.validate import MAX_BODY
 
-__all__ = ["authorise", "bounded_body", "check_announced_size", "key_of", "version_of"]
+__all__ = ["authorise", "bounded_body", "bounded_bytes", "check_announced_size", "key_of", "version_of"]
 
 _VERSIONS = ("2023-06-01", "2026-10-21")
 
@@ -45,14 +45,14 @@ def version_of(request: Request) -> str:
     return version
 
 
-def check_announced_size(request: Request) -> None:
+def check_announced_size(request: Request, most: int = MAX_BODY) -> None:
     """Looks at the length that the client announces, as the edge does before the service sees anything.
 
     Raises:
         Problem: 413 as the edge answers it.
     """
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > MAX_BODY:
+    if announced.isdigit() and int(announced) > most:
         raise Problem.at_the_edge()
 
 
@@ -62,16 +62,26 @@ async def bounded_body(request: Request) -> bytes:
     Raises:
         Problem: 413 as the edge answers it, or 400 for a body that is not JSON as it stands.
     """
+    raw = await bounded_bytes(request, MAX_BODY)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Problem.invalid("content-type: Input should be 'application/json'")
+    return raw
+
+
+async def bounded_bytes(request: Request, most: int) -> bytes:
+    """A body of any type, of at most so many bytes.
+
+    Raises:
+        Problem: 413 as the edge answers it, or 400 for a body that is compressed.
+    """
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BODY:
+        if size > most:
             raise Problem.at_the_edge()
         chunks.append(chunk)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Problem.invalid(
             "content-encoding: this server takes plain bodies only", {"error_code": "request_body_encoding_unsupported"}
         )
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Problem.invalid("content-type: Input should be 'application/json'")
     return b"".join(chunks)

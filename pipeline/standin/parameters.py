@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.standin.models import ModelFacts
 from pipeline.standin.problems import Problem
@@ -47,6 +47,8 @@ _LEAST_BUDGET = 1024
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MOST_STRICT = 20
+_OWN_TOOL = re.compile(r"(computer|text_editor|bash)_\d{8}")
+"""Tools that the service describes itself; their options are theirs."""
 
 
 def check_parameters(body: Mapping[str, Any], model: ModelFacts, version: str) -> None:
@@ -147,6 +149,9 @@ def _tools(tools: list[object]) -> None:
     names = set()
     for index, tool in enumerate(tools):
         where = f"tools.{index}"
+        if _is_own(tool):
+            names.add(tool["name"])
+            continue
         given = check_fields(tool, where, required, optional)
         check_choice(given.get("type") or "custom", f"{where}.type", ("custom",))
         if not _TOOL_NAME.fullmatch(given["name"]):
@@ -156,6 +161,15 @@ def _tools(tools: list[object]) -> None:
         names.add(given["name"])
     if len(names) != len(tools):
         raise Problem.invalid("tools: Tool names must be unique.")
+
+
+def _is_own(tool: object) -> TypeGuard[dict[str, Any]]:
+    return (
+        isinstance(tool, dict)
+        and _OWN_TOOL.fullmatch(str(tool.get("type"))) is not None
+        and isinstance(tool.get("name"), str)
+        and "input_schema" not in tool
+    )
 
 
 def _tool_choice(body: Mapping[str, Any], model: ModelFacts) -> None:

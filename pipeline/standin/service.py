@@ -24,13 +24,15 @@ from pipeline.standin.log import AnswerLog
 from pipeline.standin.meters import Meters
 from pipeline.standin.options import StandinOptions
 from pipeline.standin.problems import Problem
+from pipeline.standin.shelf import Shelf
 from pipeline.standin.validate import Asked, read_body
 
-__all__ = ["Service", "new_request_id", "refusal"]
+__all__ = ["ORGANISATION", "Service", "new_request_id", "refusal"]
 
 _READERS = 4
 _SMALL = 4096
-_ORGANISATION = {"anthropic-organization-id": "org_standin", "anthropic-workspace-id": "wrkspc_standin"}
+ORGANISATION = {"anthropic-organization-id": "org_standin", "anthropic-workspace-id": "wrkspc_standin"}
+"""Headers of every answer to a known key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Service:
 
     Attributes:
         faults: in force; may be replaced at any time.
+        files: what was uploaded.
         counts: of `POST /v1/messages`: `requests`, `answered`, `billed`, `rejected`, `in_flight`, `peak_in_flight`.
     """
 
@@ -60,6 +63,7 @@ class Service:
         self.log = AnswerLog(options.log)
         self.faults: tuple[Fault, ...] = options.faults
         self.counts = {"requests": 0, "answered": 0, "billed": 0, "rejected": 0, "in_flight": 0, "peak_in_flight": 0}
+        self.files = Shelf(time.time)
         self._meters: dict[str, Meters] = {}
         self._cache = PromptCache(time.monotonic)
         self._readers = ThreadPoolExecutor(_READERS, "standin-reader")
@@ -94,7 +98,7 @@ class Service:
             return refusal(problem, request_id)
         except ClientDisconnect:
             return Response(status_code=499)
-        return JSONResponse({"input_tokens": asked.input_tokens}, headers={"request-id": request_id, **_ORGANISATION})
+        return JSONResponse({"input_tokens": asked.input_tokens}, headers={"request-id": request_id, **ORGANISATION})
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`, with or without an id."""
@@ -106,7 +110,7 @@ class Service:
             found = page(request.query_params) if name is None else describe(str(name))
         except Problem as problem:
             return refusal(problem, request_id)
-        return JSONResponse(found, headers={"request-id": request_id, **_ORGANISATION})
+        return JSONResponse(found, headers={"request-id": request_id, **ORGANISATION})
 
     async def _answer(self, request: Request, number: int, request_id: str) -> Response:
         raw, version = await self._received(request)
@@ -133,7 +137,7 @@ class Service:
         self.counts["billed"] += sent.billed
         said = {**sent.said, "cost_usd": composed.bill_nano / 1e9 * sent.billed, "fault": _name(struck)}
         await self.log.add(answer_line(request, request_id, asked, use, composed, **said))
-        headers = {"request-id": request_id, **_ORGANISATION, **meters.headers()}
+        headers = {"request-id": request_id, **ORGANISATION, **meters.headers()}
         delivered = partial(self.log.add, {"event": "delivered", "request_id": request_id})
         return DeliveredResponse(sent.body, delivery, headers, delivered)
 
@@ -151,7 +155,8 @@ class Service:
 
     async def _read(self, raw: bytes, version: str, *, counting: bool = False) -> Asked:
         """Checks a body: a small one at once, one that may hold a large picture in a thread."""
-        work = partial(read_body, raw, version, self.options.max_base64_bytes, counting=counting)
+        most = self.options.max_base64_bytes
+        work = partial(read_body, raw, version, most, counting=counting, files=self.files.image)
         if len(raw) <= _SMALL:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
@@ -174,7 +179,7 @@ def new_request_id() -> str:
 
 def refusal(problem: Problem, request_id: str) -> Response:
     """The answer that a problem is."""
-    organisation = {} if problem.status == 401 or problem.bare else _ORGANISATION
+    organisation = {} if problem.status == 401 or problem.bare else ORGANISATION
     headers = {"request-id": request_id, **organisation, **problem.answer_headers()}
     return JSONResponse(problem.body(request_id), status_code=problem.status, headers=headers)
 

@@ -15,7 +15,7 @@ from pipeline.standin.parameters import COUNTED, FIELDS, check_parameters
 from pipeline.standin.prefix import Step, steps_of
 from pipeline.standin.problems import Problem
 from pipeline.standin.shapes import Kinds, check_fields
-from pipeline.standin.vision import SeenImage, look_at
+from pipeline.standin.vision import Files, SeenImage, look_at, no_files
 
 __all__ = ["MAX_BODY", "Asked", "read_body"]
 
@@ -51,6 +51,23 @@ class Asked:
         return " ".join(texts_of(users[-1]["content"]))
 
     @property
+    def has_results(self) -> bool:
+        """Whether the newest message brings results of tools."""
+        content = self.body["messages"][-1]["content"]
+        return isinstance(content, list) and any(block["type"] == "tool_result" for block in content)
+
+    @property
+    def asked_text(self) -> str:
+        """The text of the newest message of the user that is no result of a tool."""
+        for message in reversed(self.body["messages"]):
+            content = message["content"]
+            blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            texts = [block["text"] for block in blocks if block["type"] == "text"]
+            if message["role"] == "user" and texts:
+                return " ".join(texts)
+        return ""
+
+    @property
     def prefill(self) -> str:
         """How the answer begins, where the last message is the assistant's."""
         last = self.body["messages"][-1]
@@ -62,7 +79,7 @@ class Asked:
         return sum(message["role"] == "user" for message in self.body["messages"])
 
 
-def read_body(raw: bytes, version: str, max_base64: int, *, counting: bool = False) -> Asked:
+def read_body(raw: bytes, version: str, max_base64: int, *, counting: bool = False, files: Files = no_files) -> Asked:
     """Checks a body.
 
     Args:
@@ -70,6 +87,7 @@ def read_body(raw: bytes, version: str, max_base64: int, *, counting: bool = Fal
         version: the API's version that it was sent with.
         max_base64: the most characters of one image's base64 text.
         counting: whether it is for `count_tokens`, which takes fewer fields.
+        files: the bytes of an uploaded file.
 
     Raises:
         Problem: what the service would answer.
@@ -80,7 +98,7 @@ def read_body(raw: bytes, version: str, max_base64: int, *, counting: bool = Fal
     check_system(body)
     check_messages(body, model)
     blocks = images_of(body)
-    images, tokens = look_at(blocks, model, max_base64)
+    images, tokens = look_at(blocks, model, max_base64, files)
     steps = steps_of(body, model.id, [(block, cost) for (_, block), cost in zip(blocks, tokens, strict=True)])
     if steps[-1].tokens > model.context:
         raise Problem.invalid(f"prompt is too long: {steps[-1].tokens} tokens > {model.context} maximum")

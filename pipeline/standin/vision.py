@@ -3,7 +3,7 @@
 import base64
 import binascii
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -16,7 +16,10 @@ from pipeline.standin.patches import fits, seen_size, visual_tokens
 from pipeline.standin.problems import Problem
 from pipeline.standin.shapes import Kinds, check_choice, check_fields
 
-__all__ = ["SeenImage", "look", "look_at"]
+__all__ = ["Files", "SeenImage", "look", "look_at", "no_files"]
+
+Files = Callable[[str], bytes]
+"""The bytes of an uploaded file by its id; a `Problem` where there is none."""
 
 _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF", "image/webp": "WEBP"}
 _SOURCES: dict[str, dict[str, Kinds]] = {
@@ -77,8 +80,17 @@ class _Memory:
 _memory = _Memory()
 
 
+def no_files(file_id: str) -> bytes:
+    """The files of a server that has none.
+
+    Raises:
+        Problem: 404, always.
+    """
+    raise Problem.not_found(f"File not found: {file_id}")
+
+
 def look_at(
-    blocks: Sequence[tuple[str, Block]], model: ModelFacts, max_base64: int
+    blocks: Sequence[tuple[str, Block]], model: ModelFacts, max_base64: int, files: Files = no_files
 ) -> tuple[list[SeenImage], list[int]]:
     """Decodes the images of a request: what is seen in each, and its tokens.
 
@@ -86,13 +98,14 @@ def look_at(
         blocks: every image block of the request with its place.
         model: whose limits hold.
         max_base64: the most characters of one image's base64 text.
+        files: the bytes of an uploaded file.
 
     Raises:
         Problem: the service would refuse one of them.
     """
     if len(blocks) > model.images:
         raise Problem.invalid(f"messages: at most {model.images} images are allowed, found {len(blocks)}")
-    seen = [_look(block, f"{where}.image", max_base64) for where, block in blocks]
+    seen = [_look(block, f"{where}.image", max_base64, files) for where, block in blocks]
     _check_sides([(where, image) for (where, _), image in zip(blocks, seen, strict=True)], len(blocks) > _MANY)
     for (where, block), image in zip(blocks, seen, strict=True):
         _check_oversize(block, f"{where}.image", image, model)
@@ -105,7 +118,7 @@ def look(block: Block, where: str, many: bool, max_base64: int, model: ModelFact
     Raises:
         Problem: the service would refuse it.
     """
-    image = _look(block, where, max_base64)
+    image = _look(block, where, max_base64, no_files)
     _check_sides([(where.removesuffix(".image"), image)], many)
     _check_oversize(block, where, image, model)
     return image, _tokens(image, model)
@@ -115,22 +128,19 @@ def _tokens(image: SeenImage, model: ModelFacts) -> int:
     return min(_URL_TOKENS, model.cap) if image.stated else visual_tokens(image.width, image.height, model)
 
 
-def _look(block: Block, where: str, max_base64: int) -> SeenImage:
+def _look(block: Block, where: str, max_base64: int, files: Files) -> SeenImage:
     source = block["source"]
     kind = source.get("type")
     check_choice(kind, f"{where}.source.type", tuple(_SOURCES))
     check_fields(source, f"{where}.source.{kind}", {"type": str, **_SOURCES[kind]}, {})
     if kind == "file":
-        raise Problem.not_found(f"File not found: {source['file_id']}")
+        return _by_file(files(source["file_id"]), f"{where}.source.file", max_base64)
     if kind == "url":
         return _by_url(source["url"], where)
     where = f"{where}.source.base64"
     text, declared = source["data"], source["media_type"]
     check_choice(declared, f"{where}.media_type", tuple(_FORMATS))
-    if len(text) > max_base64:
-        raise Problem.invalid(
-            f"{where}: image exceeds {max_base64 / 1_048_576:g} MB maximum: {len(text)} bytes > {max_base64} bytes"
-        )
+    _check_length(len(text), where, max_base64)
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -139,6 +149,19 @@ def _look(block: Block, where: str, max_base64: int) -> SeenImage:
     if found is not None and found != declared:
         raise Problem.invalid(f"{where}: the image was specified as {declared}, but appears to be {found}")
     return _memory.seen(raw)
+
+
+def _by_file(raw: bytes, where: str, max_base64: int) -> SeenImage:
+    """An uploaded image: the limits of images hold for it as well."""
+    _check_length(4 * -(-len(raw) // 3), where, max_base64)
+    if _sniffed(raw) is None:
+        raise Problem.invalid(f"{where}: the file is not an image")
+    return _memory.seen(raw)
+
+
+def _check_length(length: int, where: str, most: int) -> None:
+    if length > most:
+        raise Problem.invalid(f"{where}: image exceeds {most / 1_048_576:g} MB maximum: {length} bytes > {most} bytes")
 
 
 def _sniffed(raw: bytes) -> str | None:

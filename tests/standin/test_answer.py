@@ -128,3 +128,43 @@ def test_a_long_prompt_costs_five_times_as_much_to_the_last_token() -> None:
     at, over = CacheUse(50_000, read=50_000), CacheUse(50_000, read=50_001)
     assert bill_nano(HAIKU_55, at, 10) == 50_000 * 100 + 50_000 * 10 + 10 * 500
     assert bill_nano(HAIKU_55, over, 10) == 5 * (bill_nano(HAIKU_55, at, 10) + 10)
+
+
+USE = {"type": "tool_use", "id": "toolu_1", "name": "record", "input": {}}
+RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "done"}
+OTHER = {**TOOL, "name": "other"}
+
+
+def called(composed: Composed) -> list[str]:
+    """The tools that it calls."""
+    return [block["name"] for block in composed.message["content"] if block["type"] == "tool_use"]
+
+
+@pytest.mark.parametrize(
+    ("text_sent", "more", "names"),
+    [
+        ("record it", {}, ["record"]),
+        ("record it with the other", {}, ["record", "other"]),
+        ("recorded", {}, []),
+        ("record it", {"tool_choice": {"type": "none"}}, []),
+        ("record, other", {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}, ["record"]),
+    ],
+)
+def test_tools_are_called_when_the_text_names_them(text_sent: str, more: dict[str, Any], names: list[str]) -> None:
+    """So a test decides; each call has an id of its own, and is paid for."""
+    composed = answer(text_sent, tools=[TOOL, OTHER], **more)
+    assert called(composed) == names
+    assert composed.message["stop_reason"] == ("tool_use" if names else "end_turn")
+    ids = {block["id"] for block in composed.message["content"] if block["type"] == "tool_use"}
+    assert len(ids) == len(names)
+
+
+@pytest.mark.parametrize(("words", "names"), [("record it", []), ("record it, keep calling", ["record"])])
+def test_results_end_the_calls_unless_it_is_told_to_go_on(words: str, names: list[str]) -> None:
+    """As a model that has what it asked for, or one that goes in circles."""
+    messages = [
+        {"role": "user", "content": words},
+        {"role": "assistant", "content": [USE]},
+        {"role": "user", "content": [RESULT]},
+    ]
+    assert called(answer(messages=messages, tools=[TOOL])) == names

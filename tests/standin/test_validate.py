@@ -118,3 +118,31 @@ def test_the_version_decides_on_sampling() -> None:
     body = message_body(temperature=0.2)
     read(body)
     assert "temperature" in refused(body, version="2026-10-21").message
+
+
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "zoom", "input": {}}
+DONE = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "done"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([("assistant", [CALL]), ("user", "and?")], "without `tool_result`"),
+        ([("assistant", [CALL]), ("user", [{**DONE, "tool_use_id": "toolu_2"}])], "toolu_"),
+        ([("user", [DONE])], "unexpected `tool_use_id`"),
+        ([("assistant", [CALL]), ("user", [DONE]), ("user", [DONE])], "unexpected `tool_use_id`"),
+    ],
+)
+def test_calls_and_results_belong_together(messages: list[tuple[str, Any]], said: str) -> None:
+    """Every call is answered in the next message, and nothing else is."""
+    turns = [{"role": role, "content": content} for role, content in [("user", "Look."), *messages]]
+    with pytest.raises(Problem, match=said):
+        read(message_body(messages=turns))
+
+
+def test_the_service_s_own_tools_need_no_schema() -> None:
+    """Their options are theirs; a strange type is refused."""
+    own = {"type": "computer_20251124", "name": "computer", "display_width_px": 1024}
+    assert read(message_body("Look.", tools=[own])).body["tools"] == [own]
+    with pytest.raises(Problem, match=r"tools\.0"):
+        read(message_body("Look.", tools=[{**own, "type": "teleport_20251124"}]))

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.pictures import encoded, smooth
-
 from pipeline.config import load_config
 from pipeline.settings import Config
+from support.pictures import encoded, smooth
 
 __all__ = ["CANARY", "Job", "environment", "make_job", "pipeline_process", "run_pipeline"]
 
