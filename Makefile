@@ -9,7 +9,7 @@ export TMPDIR := $(CURDIR)/$(VENV)/tmp
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: run test bench format check install install-dev clean help
+.PHONY: run test torture bench format check install install-dev clean help
 
 run: $(VENV)/installed ## Caption the demo's photographs on the embedded endpoint into out/demo
 	@$(BIN)/python -m pipeline run configs/demo.toml
@@ -21,8 +21,11 @@ test: $(VENV)/installed-dev ## Lint, check types, run the whole test suite
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/installed-dev ## Measure speed and memory as ratios against peers in the same run
-	$(BIN)/python -m benchmarks
+torture: $(VENV)/installed-dev ## Kill, damage and overlap runs, judged by the server's own log (SEED=1)
+	PYTHONPATH=tests $(BIN)/python -m torture --seed $(or $(SEED),1)
+
+bench: $(VENV)/installed-bench ## Measure speed and memory as ratios against peers in the same run (BENCH="images store")
+	$(BIN)/python -m benchmarks $(BENCH)
 
 format: $(VENV)/installed-dev ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .
@@ -60,3 +63,7 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@mkdir -p "$(TMPDIR)"
 	@$(INSTALL) --editable '.[dev]'
 	@touch $(VENV)/installed $@
+
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	@$(INSTALL) --editable '.[dev,bench]'
+	@touch $@

@@ -6,6 +6,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -27,7 +29,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code; an error is one line that says what to do, not a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _hold_standard_descriptors()
     signal.signal(signal.SIGTERM, _terminated)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a caption that this terminal has no letters for
     try:
         code = cli.main(words, prog_name="pipeline", standalone_mode=False)
     except click.ClickException as error:
@@ -37,10 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception:  # noqa: BLE001 - a fault of this program: shown whole, since only that helps to mend it
-        traceback.print_exc()
+        from pipeline.faces.logs import redacted  # noqa: PLC0415 - only when something is wrong
+        from pipeline.faces.plain import write_aside  # noqa: PLC0415 - likewise
+
+        write_aside(redacted(traceback.format_exc()))
         code = _failed(words, "unexpected fault; please report it with the lines above", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -61,10 +68,30 @@ def cli() -> None:
 @click.option("--only", metavar="ERROR_TYPE", help="With --retry-failed: items that failed with this type alone.")
 @click.option("--accept-new-fingerprint", is_flag=True, help="Pay again for items answered under other settings.")
 @click.option("--max-runtime", metavar="DURATION", help="End in good order after so long, such as 55m; exit code 4.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True)
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the work is done; ray is not built yet.",
+)
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "bar", "log", "none"]),
+    default="auto",
+    show_default=True,
+    help="How the run is shown while it goes: auto is a bar on a terminal, else log lines.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Log lines for people, or one JSON object a line.",
+)
 @click.option("--log-file", type=_FILE, help="Write the log to this file too.")
+@click.option("--metrics-file", type=_FILE, help="Write counters for Prometheus' textfile collector; needs an extra.")
+@click.option("--heartbeat", metavar="PATH|URL", help="Touch a file, or ask a URL once, at the end of a good run.")
 @_JSON
 def run(config: str, overrides: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Caption the manifest's images; run again to resume.
@@ -80,7 +107,7 @@ def run(config: str, overrides: tuple[str, ...], as_json: bool, **options: Any) 
       pipeline run job.toml --limit 100 --set api.max_tokens=200 --set limits.budget_usd=5
       pipeline run job.toml --max-runtime 55m --progress log --log-format json
     """  # noqa: D301 - click's own mark
-    from pipeline.commands import run_command  # noqa: PLC0415 - keeps the command line quick to start
+    from pipeline.commands.running import run_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return run_command(config, overrides, options, as_json=as_json)
 
@@ -92,9 +119,21 @@ def run(config: str, overrides: tuple[str, ...], as_json: bool, **options: Any) 
 @_JSON
 def check(config: str, overrides: tuple[str, ...], online: bool, as_json: bool) -> int:
     """Validate config, manifest and a sample of its images; sends nothing to the service."""
-    from pipeline.commands import check_command  # noqa: PLC0415 - keeps the command line quick to start
+    from pipeline.commands.checking import check_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return check_command(config, overrides, online=online, as_json=as_json)
+
+
+@cli.command()
+@_CONFIG
+@_SET
+@click.option("--online", is_flag=True, help="Calibrate the text by one count_tokens call, which is free.")
+@_JSON
+def estimate(config: str, overrides: tuple[str, ...], online: bool, as_json: bool) -> int:
+    """Tell items, images, tokens and dollars before anything is sent, from image headers alone."""
+    from pipeline.commands.checking import estimate_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return estimate_command(config, overrides, online=online, as_json=as_json)
 
 
 @cli.command()
@@ -102,24 +141,90 @@ def check(config: str, overrides: tuple[str, ...], online: bool, as_json: bool) 
 @_JSON
 def status(output: Path, as_json: bool) -> int:
     """Tell what a dataset holds: succeeded, failed by type, tokens, dollars, runs."""
-    from pipeline.commands import status_command  # noqa: PLC0415 - keeps the command line quick to start
+    from pipeline.commands.datasets import status_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return status_command(output, as_json=as_json)
 
 
 @cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.option("-o", "target", type=_FILE, help="Where to write it.  [default: OUTPUT/report.html]")
+def report(output: Path, target: Path | None) -> int:
+    """Make one self-contained HTML page of a dataset: totals, failures, and pictures with their captions."""
+    from pipeline.commands.datasets import report_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return report_command(output, target)
+
+
+@cli.command()
+@click.argument("source")
+@click.option(
+    "-o", "output", type=_FILE, required=True, help="The manifest; its suffix tells csv, tsv, jsonl, parquet."
+)
+@click.option("--sizes", is_flag=True, help="Add bytes, width and height, from headers alone.")
+@click.option("--force", is_flag=True, help="Replace a file that is there already.")
+def manifest(**options: Any) -> int:
+    """Make a manifest from a folder, a glob or a bucket's prefix.
+
+    \b
+    Examples:
+      pipeline manifest photos/ -o photos.parquet --sizes
+      pipeline manifest 's3://bucket/2026/' -o photos.csv
+    """  # noqa: D301 - click's own mark
+    from pipeline.commands.making import manifest_command  # noqa: PLC0415 - keeps the command line quick to start
+    from pipeline.manifest.making import MakingSettings  # noqa: PLC0415 - likewise
+
+    return manifest_command(MakingSettings(**options))
+
+
+@cli.command()
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "sidecar", "imagefolder", "webdataset"]),
+    required=True,
+    help="csv and jsonl make a file, the others a folder.",
+)
+@click.option("-o", "target", type=click.Path(path_type=Path), required=True, help="A place that is not there yet.")
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path), help="Where the images are now.")
+def export(output: Path, form: Any, target: Path, root: Path | None) -> int:
+    """Write captions as a table, as texts beside the images, or as a training set."""
+    from pipeline.commands.datasets import export_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return export_command(output, form, target, root)
+
+
+@cli.command()
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+def compact(output: Path) -> int:
+    """Merge small Parquet parts into large ones, safely."""
+    from pipeline.commands.datasets import compact_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return compact_command(output)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one.")
 @click.option("--log", type=_FILE, help="JSONL of everything answered and billed, synced before the answer leaves.")
 @click.option("--latency", metavar="SECONDS[,SECONDS]", default="0", show_default=True, help="One, or between two.")
-@click.option("--requests-per-minute", type=click.IntRange(1))
-@click.option("--input-tokens-per-minute", type=click.IntRange(1))
-@click.option("--output-tokens-per-minute", type=click.IntRange(1))
+@click.option(
+    "--requests-per-minute", type=click.IntRange(1), help="Answer 429 above it; by default there is no limit."
+)
+@click.option("--input-tokens-per-minute", type=click.IntRange(1), help="Likewise.")
+@click.option("--output-tokens-per-minute", type=click.IntRange(1), help="Likewise.")
 @click.option(
     "--burst-seconds", type=click.FloatRange(0.001), default=60.0, show_default=True, help="1 is strict, 60 generous."
 )
 @click.option("--no-limit-headers", is_flag=True, help="Send no rate-limit headers, as self-hosted servers do.")
-@click.option("--max-base64-bytes", type=click.IntRange(1), default=5_242_880, show_default=True)
+@click.option(
+    "--max-base64-bytes",
+    type=click.IntRange(1),
+    default=5_242_880,
+    show_default=True,
+    help="Refuse an image whose base64 text is longer.",
+)
 @click.option("--key", "keys", multiple=True, help="Accept this key alone; repeatable. By default any is taken.")
 @click.option(
     "--fault", "faults", multiple=True, metavar="NAME[:KEY=VALUE,...]", help="Script a misfortune; repeatable."
@@ -133,7 +238,7 @@ def serve(**options: Any) -> int:
       pipeline serve --requests-per-minute 1200 --burst-seconds 1 --latency 0.2,3
       pipeline serve --fault 429:first=3,retry_after=2 --fault reset_mid_body:at=10
     """  # noqa: D301 - click's own mark
-    from pipeline.commands import serve_command  # noqa: PLC0415 - keeps the command line quick to start
+    from pipeline.commands.serving import serve_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return serve_command(options)
 
@@ -146,13 +251,28 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 def _failed(words: Sequence[str], message: str, code: int, hint: str = "") -> int:
     """Says what went wrong: on standard error, and as JSON where that was asked for."""
-    from pipeline.faces.plain import safe_line  # noqa: PLC0415 - only when something is wrong
+    from pipeline.faces.plain import write_aside  # noqa: PLC0415 - only when something is wrong
 
-    lines = "\n".join(safe_line(line) for line in message.splitlines())
-    print(f"pipeline: {lines}{hint}", file=sys.stderr)  # noqa: T201 - the command line's own output
+    write_aside(f"pipeline: {message}{hint}")
     if "--json" in words:
-        print(json.dumps({"exit_code": code, "error": {"message": message}}))  # noqa: T201 - likewise
+        with suppress(OSError):
+            sys.stdout.write(f"{json.dumps({'exit_code': code, 'error': {'message': message}})}\n")
+            sys.stdout.flush()
     return code
+
+
+def _hold_standard_descriptors() -> None:
+    """Puts an empty device in the place of a closed standard stream.
+
+    Else the journal might get its number, and libraries that write to it would write into the journal.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _usage(error: click.ClickException) -> str:

@@ -4,6 +4,7 @@
 is allowed; all of them are reported at once. Secrets never enter: the file holds the *name* of the key's variable.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from pipeline.explaining import MASK, explained, found
 from pipeline.settings import Config
 from pipeline.urls import EMBEDDED, masked_url
 
-__all__ = ["EMBEDDED", "api_key", "effective", "load_config", "prompt_text", "unbuilt"]
+__all__ = ["EMBEDDED", "api_key", "api_keys", "effective", "load_config", "prompt_text", "unbuilt"]
 
 _PREFIX = "PIPELINE__"
 _OPEN_HEADERS = {"accept", "accept-language", "anthropic-beta", "anthropic-version", "user-agent"}
@@ -55,6 +56,7 @@ def load_config(
     outside = [*_from_environment(environ), *(_from_set(text) for text in overrides)]
     for override in outside:
         _put(tree, override, override.value)
+    _inline_schema(tree)
     for name, field in Config.model_fields.items():
         if field.is_required():
             tree.setdefault(name, {})  # so that what is missing is named key by key
@@ -81,25 +83,35 @@ def effective(config: Config) -> dict[str, Any]:
     return plain
 
 
-def api_key(config: Config, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The key to send, or `None` where the server needs none. The embedded endpoint never sees the real one.
+def api_keys(config: Config, environ: Mapping[str, str] = os.environ) -> tuple[str | None, ...]:
+    """The key to send to each endpoint, or `None` where it needs none. The embedded one never sees the real one.
 
     Raises:
-        ConfigError: the variable that `api.api_key_env` names is not set.
+        ConfigError: a variable that `api_key_env` names is not set.
     """
-    if config.api.auth == "none":
-        return None
-    if config.api.base_url == EMBEDDED:
-        return "embedded-needs-no-key"
-    name = config.api.api_key_env
+    api = config.api
+    places = [(f"api.endpoints.{at}.", each.api_key_env) for at, each in enumerate(api.endpoints or ())]
+    if api.auth == "none":
+        return (None,) * (len(places) or 1)
+    if not places and api.base_url == EMBEDDED:
+        return ("embedded-needs-no-key",)
+    return tuple(_key(f"{place}api_key_env", name, environ) for place, name in places or [("api.", api.api_key_env)])
+
+
+def api_key(config: Config, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The key to send to the only endpoint, or the first; see `api_keys`."""
+    return api_keys(config, environ)[0]
+
+
+def _key(place: str, name: str, environ: Mapping[str, str]) -> str:
     key = environ.get(name, "").strip()
     if not key:
         raise ConfigError(
-            f"api.api_key_env: the environment variable {name} is not set; export it, name another variable, "
+            f"{place}: the environment variable {name} is not set; export it, name another variable, "
             'or set api.auth = "none" for a server that needs no key'
         )
     if not key.isascii() or not key.isprintable():
-        raise ConfigError(f"api.api_key_env: the key in ${name} holds characters that no header may carry")
+        raise ConfigError(f"{place}: the key in ${name} holds characters that no header may carry")
     return key
 
 
@@ -110,12 +122,8 @@ def prompt_text(config: Config) -> list[str]:
 
 def unbuilt(config: Config) -> list[str]:
     """Keys whose value asks for what this version does not have, a line each: refused, never silently ignored."""
-    api, prompt = config.api, config.prompt
     chosen = [
-        ("manifest.changed", config.manifest.changed, "ignore"),
-        ("api.mode", api.mode, "messages"),
-        ("prompt.cache", prompt.cache, False),
-        ("images.transport", config.images.transport, "base64"),
+        ("api.mode", config.api.mode, "messages"),
         ("output.format", config.output.format, "parquet"),
     ]
     lines = [
@@ -123,18 +131,25 @@ def unbuilt(config: Config) -> list[str]:
         for key, value, only in chosen
         if value != only
     ]
-    optional = [
-        ("api.endpoints", api.endpoints, "one server, in api.base_url"),
-        ("prompt.schema", prompt.json_schema, "none"),
-        ("prompt.examples", prompt.examples, "none"),
-        ("prompt.tools", prompt.tools, "none"),
-    ]
-    lines += [
-        f"{key}: found {_counted(value)}; not built yet, allowed: {only}"
-        for key, value, only in optional
-        if value is not None
-    ]
-    return lines + _object_stores(config)
+    return lines + _endpoints(config) + _object_stores(config)
+
+
+def _endpoints(config: Config) -> list[str]:
+    """What several endpoints do not go together with."""
+    endpoints = config.api.endpoints
+    if endpoints is None:
+        return []
+    lines = []
+    if not endpoints:
+        lines.append("api.endpoints: found an empty list; allowed: at least one table, or none of them")
+    if EMBEDDED in (config.api.base_url, *(each.base_url for each in endpoints)):
+        lines.append(f'api.endpoints: found "{EMBEDDED}" with it; allowed: addresses of servers, without it')
+    if config.images.transport == "file" and len(endpoints) > 1:
+        lines.append(
+            'images.transport: found "file" with several api.endpoints; allowed: "base64", "url": ids of files '
+            "belong to one account"
+        )
+    return lines
 
 
 def _object_stores(config: Config) -> list[str]:
@@ -149,10 +164,6 @@ def _object_stores(config: Config) -> list[str]:
         for key, value, only in paths
         if value.lower().startswith(_OBJECT_STORES)
     ]
-
-
-def _counted(value: object) -> str:
-    return f"a list of {len(value)}" if isinstance(value, list) else found(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -171,6 +182,24 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: not valid TOML: nested too deeply") from None
+
+
+def _inline_schema(tree: dict[str, Any]) -> None:
+    """Puts the schema of a file into the place of its path, so that the fingerprint takes what it says."""
+    prompt = tree.get("prompt")
+    path = prompt.get("schema") if isinstance(prompt, dict) else None
+    if not isinstance(path, str) or not path:
+        return
+    place = f"prompt.schema: {path}"
+    try:
+        schema = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{place}: {error.strerror} (working directory: {Path.cwd()})") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{place}: no JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise ConfigError(f"{place}: allowed: a JSON object")
+    tree["prompt"] = {**(prompt or {}), "schema": schema}
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[_Override]:

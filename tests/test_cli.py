@@ -194,7 +194,7 @@ def test_a_signal_drains_and_keeps_what_was_in_flight(
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path, start_standin: Any) -> None:
-    """Requests that hang do not hold the process; what had arrived is kept, and only what was in flight is sent again."""
+    """Requests that hang do not hold the process; what had arrived is kept, only what was in flight is sent again."""
     server = start_standin("black_hole:after=6")
     job = make_job(tmp_path, server.url, images=10, settings={"retry": {"drain_seconds": 3600}})
     process = pipeline_process("run", job.config_path, "--json", "--set", "limits.concurrency=3")

@@ -58,7 +58,6 @@ def test_an_environment_value_under_a_winning_set_has_no_say(tmp_path: Path) -> 
         ("manifest.list_separator= ", "manifest", "list_separator", " "),
         ("limits.max_failures=1%", "limits", "max_failures", "1%"),
         ("api.deadline=3600", "api", "deadline", "3600"),
-        ("prompt.schema=schema.json", "prompt", "json_schema", "schema.json"),
         ('prompt.schema={type = "object"}', "prompt", "json_schema", {"type": "object"}),
         ('models."llama3.2".input=0.5', None, "models", {"llama3.2": {"input": 0.5}}),
     ],
@@ -385,20 +384,18 @@ STORED = (
     [
         (["api.mode=batches"], 'api.mode: found "batches"; not built yet, allowed: "messages"'),
         (["api.mode=auto", "api.deadline=20h"], 'api.mode: found "auto"; not built yet, allowed: "messages"'),
-        (["images.transport=url"], 'images.transport: found "url"; not built yet, allowed: "base64"'),
-        (["images.transport=file"], 'images.transport: found "file"; not built yet, allowed: "base64"'),
-        (["manifest.changed=detect"], 'manifest.changed: found "detect"; not built yet, allowed: "ignore"'),
         (["output.format=delta"], 'output.format: found "delta"; not built yet, allowed: "parquet"'),
-        (["prompt.cache=true"], "prompt.cache: found true; not built yet, allowed: false"),
-        (["prompt.schema=s.json"], 'prompt.schema: found "s.json"; not built yet, allowed: none'),
-        (["prompt.tools=['zoom']"], "prompt.tools: found a list of 1; not built yet, allowed: none"),
+        (["api.endpoints=[]"], "api.endpoints: found an empty list; allowed: at least one table, or none of them"),
         (
-            ["prompt.examples=[{image='a', user='b', assistant='c'}]"],
-            "prompt.examples: found a list of 1; not built yet, allowed: none",
+            ["api.base_url=embedded", "api.endpoints=[{base_url='https://a'}]"],
+            'api.endpoints: found "embedded" with it; allowed: addresses of servers, without it',
         ),
         (
-            ["api.endpoints=[{base_url='https://a'}]"],
-            "api.endpoints: found a list of 1; not built yet, allowed: one server, in api.base_url",
+            ["images.transport=file", "api.endpoints=[{base_url='https://a'}, {base_url='https://b'}]"],
+            (
+                'images.transport: found "file" with several api.endpoints; allowed: "base64", "url": ids of files '
+                "belong to one account"
+            ),
         ),
         (
             ["output.path=S3://bucket/x"],
@@ -421,6 +418,27 @@ def test_what_is_not_built_is_named(tmp_path: Path, overrides: list[str], line: 
 
 def test_what_is_built_is_not_named(tmp_path: Path) -> None:
     """The defaults, written out, and everything that works pass; several unbuilt keys are listed together."""
-    plain: list[Any] = ["api.mode=messages", "prompt.cache=false", "images.transport=base64", "output.format=parquet"]
+    plain: list[Any] = ["api.mode=messages", "prompt.cache=true", "images.transport=file", "output.format=parquet"]
     assert unbuilt(config_with(tmp_path, *plain, "api.deadline=20h", "prompt.prefill=A")) == []
-    assert len(unbuilt(config_with(tmp_path, "api.mode=batches", "prompt.cache=true"))) == 2
+    assert len(unbuilt(config_with(tmp_path, "api.mode=batches", "output.format=delta"))) == 2
+
+
+def test_a_schema_s_file_stands_for_what_it_says(tmp_path: Path) -> None:
+    """The path is gone from the configuration, so that a changed file is a changed prompt; `check` shows it whole."""
+    path = tmp_path / "caption.json"
+    path.write_text('{"type": "object", "properties": {"caption": {"type": "string"}}}')
+    by_file = config_with(tmp_path, f"prompt.schema={path}")
+    inline = config_with(tmp_path, 'prompt.schema={type = "object", properties = {caption = {type = "string"}}}')
+    assert by_file == inline
+    assert effective(by_file)["prompt"]["schema"]["type"] == "object"
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), ("{", "no JSON"), ("[1]", "a JSON object")])
+def test_a_schema_s_file_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, said: str) -> None:
+    """Missing, torn, or of another kind: the key, the path and the fault."""
+    path = tmp_path / "caption.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=said) as refused:
+        config_with(tmp_path, f"prompt.schema={path}")
+    assert str(refused.value).startswith(f"prompt.schema: {path}")

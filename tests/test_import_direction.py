@@ -37,6 +37,7 @@ DOORS = {
     "rich": {"faces/progress.py"},
     "click": {"cli.py"},
     "uvicorn": {"standin/server.py"},
+    "jsonschema": {"prompts/schemas.py"},
     "jinja2": {"prompts/templates.py", "faces/report.py"},
 }
 FOLDER_DOORS = {"PIL": {"images", "standin"}, "pyarrow": {"manifest", "store"}, "starlette": {"standin"}}

@@ -5,27 +5,34 @@ With `online` the free `GET /v1/models` is asked too: whether the key is taken a
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import quote
 
 from anyio import to_thread
 
 from pipeline.api.messages import parse_error
 from pipeline.api.transport import Unanswered, open_session
+from pipeline.engines.descriptors import ensure_descriptors
 from pipeline.engines.plan import RunPlan
 from pipeline.engines.preparing import Preparer
+from pipeline.engines.selection import Keyed, Part, chosen
 from pipeline.engines.summary import allowed_failures
 from pipeline.errors import ItemError, PipelineError
 from pipeline.images.sources import ImageSource
 from pipeline.manifest.producer import Manifest, open_manifest
-from pipeline.records import Item
-from pipeline.store.journal import item_key
+from pipeline.manifest.seen import SeenItems
 
-__all__ = ["CheckReport", "run_check"]
+__all__ = ["MOST_ITEMS", "SAMPLE_ITEMS", "CheckReport", "run_check"]
 
 SAMPLE_ITEMS = 20
-MOST_ROWS = 100_000
+"""Items whose images are prepared."""
+MOST_ITEMS = 100_000
+"""Items whose rows are read."""
+_MOST_SHOWN = 50
 
 
 @dataclass(slots=True)
@@ -35,7 +42,7 @@ class CheckReport:
     Attributes:
         problems: what would stop a run, or fail more items than it may; one line each.
         remarks: what works and should be known.
-        rows: rows that were read, at most `MOST_ROWS`.
+        rows: items that were read, about `MOST_ITEMS` at most.
         images: images that were prepared as a run would.
     """
 
@@ -50,6 +57,7 @@ async def run_check(plan: RunPlan, *, online: bool = False) -> CheckReport:
     report = CheckReport(remarks=list(plan.remarks))
     _check_output(plan.dataset.output, report)
     try:
+        ensure_descriptors(plan.config.limits.concurrency)
         with await to_thread.run_sync(open_manifest, plan.manifest) as manifest:
             await _check_items(plan, manifest, report)
     except PipelineError as error:
@@ -60,7 +68,11 @@ async def run_check(plan: RunPlan, *, online: bool = False) -> CheckReport:
 
 
 def _check_output(output: Path, report: CheckReport) -> None:
-    nearest = next(place for place in (output, *output.absolute().parents) if place.exists())
+    try:
+        nearest = next(place for place in (output, *output.parents) if place.exists())
+    except OSError as error:
+        report.problems.append(f"output.path: {output}: {error.strerror}")
+        return
     if not nearest.is_dir():
         report.problems.append(f"output.path: {nearest} is not a directory")
     elif not os.access(nearest, os.W_OK | os.X_OK):
@@ -70,56 +82,91 @@ def _check_output(output: Path, report: CheckReport) -> None:
 async def _check_items(plan: RunPlan, manifest: Manifest, report: CheckReport) -> None:
     """Reads rows, and prepares the first `SAMPLE_ITEMS` items as a run would."""
     templates = plan.templates(manifest)
-    faults: list[str] = []
-    async with ImageSource(plan.sources(manifest)) as source:
-        preparer = Preparer(source, plan.images, templates, plan.config.prompt, 2, plan.model.max_images)
-        batches = manifest.batches()
-        while report.rows < MOST_ROWS and (batch := await to_thread.run_sync(next, batches, None)) is not None:
-            for item in batch[: max(0, SAMPLE_ITEMS - report.rows)]:
-                faults += await _try(preparer, item, report)
-            faults += [str(item.problem) for item in batch[SAMPLE_ITEMS:] if item.problem is not None]
-            report.rows += len(batch)
-    if len(faults) > allowed_failures(plan.config.limits.max_failures, report.rows):
-        report.problems += faults
-    else:
-        report.remarks += faults
+    faults = _Faults()
+    with TemporaryDirectory() as scratch, SeenItems(Path(scratch)) as seen:
+        async with ImageSource(plan.sources(manifest)) as source, plan.decoders(2) as decoders:
+            preparer = plan.preparer(source, templates, decoders)
+            batches = chosen(manifest, seen, Part())
+            while report.rows < MOST_ITEMS and (batch := await to_thread.run_sync(next, batches, None)) is not None:
+                sampled = max(0, SAMPLE_ITEMS - report.rows)
+                for keyed in batch[:sampled]:
+                    await _try(preparer, keyed, report, faults)
+                for _, item in batch[sampled:]:
+                    if item.problem is not None:
+                        faults.add(item.item_id, item.problem)
+                report.rows += len(batch)
+        if seen.duplicates:
+            report.remarks.append(f"{seen.duplicates} rows stand twice and count once: {', '.join(seen.places)}")
+    if report.rows >= MOST_ITEMS:
+        report.remarks.append(f"only the first {report.rows:,} items were looked at")
+    too_many = faults.count > allowed_failures(plan.config.limits.max_failures, report.rows)
+    (report.problems if too_many else report.remarks).extend(faults.lines())
 
 
-async def _try(preparer: Preparer, item: Item, report: CheckReport) -> list[str]:
+class _Faults:
+    """What is wrong with items: the first ones word for word, the others counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def add(self, item_id: str, error: ItemError) -> None:
+        self.count += 1
+        if self.count <= _MOST_SHOWN:
+            self._first.append(f"{item_id[:100]}: {error.error_type}: {error}")
+
+    def lines(self) -> Iterator[str]:
+        yield from self._first
+        if self.count > _MOST_SHOWN:
+            yield f"and {self.count - _MOST_SHOWN:,} more items with a fault"
+
+
+async def _try(preparer: Preparer, keyed: Keyed, report: CheckReport, faults: _Faults) -> None:
+    key, item = keyed
     try:
-        ready = await preparer.prepare(item_key(item.item_id), item)
+        ready = await preparer.prepare(key, item)
     except ItemError as error:
-        return [f"{item.item_id[:100]}: {error.error_type}: {error}"]
+        faults.add(item.item_id, error)
+        return
     report.images += len(ready.images)
     report.remarks += [
         f"{item.item_id[:100]}: {image.record.source}: {warning}"
         for image in ready.images
         for warning in image.record.warnings
     ]
-    return []
 
 
 async def _ask_models(plan: RunPlan, report: CheckReport) -> None:
     """Asks whether the service knows the model; a server without `/v1/models` is no problem."""
     try:
-        async with open_session(plan.endpoint(plan.config.api.base_url), 2) as session:
+        async with open_session(plan.endpoints()[0], 2) as session:
             reply = await session.get(f"/v1/models/{quote(plan.config.api.model, safe='')}")
     except (Unanswered, PipelineError) as error:
         report.problems.append(f"api.base_url: {error}")
         return
     if reply.status == 200:
         report.remarks.append(_lifecycle(plan.config.api.model, reply.body))
-    elif reply.status in (404, 405) and parse_error(reply.body, reply.status).error_type != "not_found_error":
+    elif reply.status == 405 or (reply.status == 404 and not _is_of_the_api(reply.body)):
         report.remarks.append("the server has no list of models, so the model was not looked up")
     else:
         said = parse_error(reply.body, reply.status)
         report.problems.append(f"GET /v1/models: HTTP {reply.status}: {said.error_type}: {said.message}")
 
 
+def _is_of_the_api(raw: bytes) -> bool:
+    """Whether a 404 says that there is no such model, and not that there is no such page."""
+    error = _object(raw).get("error")
+    return isinstance(error, dict) and error.get("type") == "not_found_error"
+
+
 def _lifecycle(name: str, raw: bytes) -> str:
+    state = _object(raw).get("lifecycle")
+    return f"api.model: {name} is served{f', lifecycle {state}' if isinstance(state, str) else ''}"
+
+
+def _object(raw: bytes) -> dict[str, Any]:
     try:
         said = json.loads(raw)
-        state = said.get("lifecycle") if isinstance(said, dict) else None
-    except ValueError:
-        state = None
-    return f"api.model: {name} is served{f', lifecycle {state}' if isinstance(state, str) else ''}"
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -26,8 +26,9 @@ def ensure_descriptors(concurrency: int | str) -> None:
     if soft in (resource.RLIM_INFINITY, -1) or soft >= needed:
         return
     if hard not in (resource.RLIM_INFINITY, -1) and hard < needed:
+        other = f", or set limits.concurrency to at most {hard - _OTHERS}" if hard > _OTHERS else ""
         raise ConfigError(
             f"limits.concurrency: {places} requests in flight need {needed} file descriptors, this process may have "
-            f"{hard}; raise the hard limit (ulimit -Hn), or set limits.concurrency to at most {max(1, hard - _OTHERS)}"
+            f"{hard}; raise the hard limit (ulimit -Hn){other}"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

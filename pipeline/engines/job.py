@@ -6,71 +6,42 @@ lock, leave to re-bill), and what was received is in its place before the lock i
 
 import json
 import logging
-import os
 import platform
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import anyio
 from anyio import to_thread
 
-from pipeline.api.client import Client
-from pipeline.api.transport import open_session
 from pipeline.config import effective
-from pipeline.engines.captioning import Captioner
 from pipeline.engines.control import RunControl, watch_deadline, watch_drain, watch_signals
 from pipeline.engines.descriptors import ensure_descriptors
 from pipeline.engines.leave import ensure_leave
-from pipeline.engines.messages import Stages, run_messages
+from pipeline.engines.messages import run_messages
 from pipeline.engines.plan import RunPlan
-from pipeline.engines.preparing import Preparer
-from pipeline.engines.selection import Choice, Part, Selection, chosen_part
+from pipeline.engines.selection import Choice, chosen_part
+from pipeline.engines.staging import OpenRun, RunOptions, open_stages
 from pipeline.engines.summary import RunSummary, summarise
-from pipeline.engines.totals import CountingRecorder, Totals
+from pipeline.engines.totals import Totals
 from pipeline.errors import PipelineError
-from pipeline.images.sources import ImageSource
-from pipeline.limits.pacer import MOST_PLACES, Pacer
-from pipeline.manifest.producer import Manifest, open_manifest
-from pipeline.manifest.seen import SeenItems
+from pipeline.limits.pacer import Pacer
+from pipeline.manifest.producer import open_manifest
 from pipeline.manifest.size import rows_hint
-from pipeline.prompts.templates import Templates
-from pipeline.standin.options import StandinOptions
-from pipeline.standin.server import StandinServer
 from pipeline.store.dataset import open_dataset
-from pipeline.store.journal import Journal
-from pipeline.store.ledger import Ledger, RunIdentity, open_ledger
+from pipeline.store.ledger import RunIdentity, open_ledger
 from pipeline.store.parts import write_whole
-from pipeline.store.recovery import state_folder
 
-__all__ = ["LiveRun", "RunOptions", "View", "available_cores", "run_job"]
+__all__ = ["LiveRun", "RunOptions", "View", "run_job"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What the command line says beside the configuration.
-
-    Attributes:
-        choice: which items.
-        accept_new_fingerprint: whether items that were answered under other settings may be paid for again.
-        max_runtime_s: the run ends in good order after so long.
-        signals: whether SIGINT and SIGTERM end the run in good order; needs the main thread.
-    """
-
-    choice: Choice = field(default_factory=Choice)
-    accept_new_fingerprint: bool = False
-    max_runtime_s: float | None = None
-    signals: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +61,6 @@ class LiveRun:
 
 
 View = Callable[[LiveRun], Coroutine[Any, Any, None]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """What stands open while a run goes."""
-
-    plan: RunPlan
-    options: RunOptions
-    control: RunControl
-    manifest: Manifest
-    templates: Templates
-    part: Part
-    journal: Journal
-    rows: int | None
 
 
 async def run_job(plan: RunPlan, options: RunOptions, view: View | None = None) -> RunSummary:
@@ -140,10 +97,10 @@ async def _open(plan: RunPlan, options: RunOptions, control: RunControl, view: V
         given = options.accept_new_fingerprint
         await to_thread.run_sync(partial(ensure_leave, plan, part, journal, given=given))
         rows = _expected(await to_thread.run_sync(rows_hint, plan.manifest), options.choice)
-        return await _run(_Opened(plan, options, control, manifest, templates, part, journal, rows), view)
+        return await _run(OpenRun(plan, options, control, manifest, templates, part, journal, rows), view)
 
 
-async def _run(opened: _Opened, view: View | None) -> RunSummary:
+async def _run(opened: OpenRun, view: View | None) -> RunSummary:
     plan, control = opened.plan, opened.control
     totals, started, began = Totals(), time.monotonic(), datetime.now(UTC)
     run_id = f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
@@ -151,9 +108,9 @@ async def _run(opened: _Opened, view: View | None) -> RunSummary:
     written = False
     try:
         async with open_ledger(
-            opened.journal, plan.dataset, RunIdentity(run_id, plan.fingerprint, body=about)
+            opened.journal, plan.dataset, RunIdentity(run_id, plan.fingerprint, plan.data_schema, about)
         ) as ledger:
-            async with _stages(opened, ledger, totals) as stages, anyio.create_task_group() as views:
+            async with open_stages(opened, ledger, totals) as stages, anyio.create_task_group() as views:
                 control.on_stop = stages.pacer.close
                 if control.stop is not None:
                     stages.pacer.close()
@@ -170,39 +127,6 @@ async def _run(opened: _Opened, view: View | None) -> RunSummary:
     return summary
 
 
-@asynccontextmanager
-async def _stages(opened: _Opened, ledger: Ledger, totals: Totals) -> AsyncIterator[Stages]:
-    """The stages with what they stand on, opened in order."""
-    plan, config = opened.plan, opened.plan.config
-    async with AsyncExitStack() as stack:
-        pacer = Pacer(config.limits)
-        senders = config.limits.concurrency if isinstance(config.limits.concurrency, int) else MOST_PLACES
-        url = config.api.base_url
-        if plan.is_embedded:
-            url = stack.enter_context(_embedded(plan.dataset.output))
-        session = await stack.enter_async_context(open_session(plan.endpoint(url), senders + 2))
-        source = await stack.enter_async_context(ImageSource(plan.sources(opened.manifest)))
-        seen = stack.enter_context(SeenItems(state_folder(plan.dataset.output)))
-        index = Journal(state_folder(plan.dataset.output) / "journal.sqlite", read_only=True)
-        stack.callback(index.close)
-        cores = available_cores()
-        preparer = Preparer(source, plan.images, opened.templates, config.prompt, cores, plan.model.max_images)
-        client = Client(session, pacer, CountingRecorder(ledger, totals), plan.model, config.retry)
-        captioner = Captioner(client, ledger, plan, preparer.smaller)
-        captioner.resumable = opened.journal.items_with_turns(plan.fingerprint)
-        selection = Selection(index, plan.fingerprint, opened.options.choice, totals)
-        yield Stages(
-            batches=selection.batches(opened.manifest, seen, opened.part),
-            preparer=preparer,
-            captioner=captioner,
-            ledger=ledger,
-            pacer=pacer,
-            totals=totals,
-            preparers=min(32, max(8, 4 * cores)),
-            senders=senders,
-        )
-
-
 def _expected(rows: int | None, choice: Choice) -> int | None:
     """About how many items the chosen part has."""
     if rows is None:
@@ -212,25 +136,14 @@ def _expected(rows: int | None, choice: Choice) -> int | None:
     return min([rows, *(count for count in (choice.sample, choice.limit) if count is not None)])
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _embedded(output: Path) -> Iterator[str]:
-    """The address of a stand-in of this run; its log stands in the dataset's state folder."""
-    with StandinServer(StandinOptions(log=state_folder(output) / "standin.jsonl")) as server:
-        yield server.url
-
-
-def _about(opened: _Opened, began: datetime) -> dict[str, Any]:
+def _about(opened: OpenRun, began: datetime) -> dict[str, Any]:
     """What is known of a run when it begins, as `runs/*.json` keeps it."""
     packages = ("anyio", "httpx", "pillow", "pyarrow", "pipeline")
     return {
         "fingerprint": opened.plan.fingerprint,
         "started_at": began.isoformat(),
         "config": effective(opened.plan.config),
+        "image_root": str(opened.plan.sources(opened.manifest).root.resolve()),
         "options": {
             "limit": opened.options.choice.limit,
             "sample": opened.options.choice.sample,
@@ -243,7 +156,7 @@ def _about(opened: _Opened, began: datetime) -> dict[str, Any]:
     }
 
 
-def _write_run(opened: _Opened, about: dict[str, Any], summary: RunSummary) -> None:
+def _write_run(opened: OpenRun, about: dict[str, Any], summary: RunSummary) -> None:
     """The run's file in `runs/`; a run that cannot write it is finished by the next start."""
     place = opened.plan.dataset.output / "runs"
     note = {"run_id": summary.run_id, **about, "ended_at": datetime.now(UTC).isoformat(), **summary.as_dict()}

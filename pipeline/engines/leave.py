@@ -1,7 +1,7 @@
 """Leave to pay again: items that the dataset answered under other settings are not re-billed without a word."""
 
 from pipeline.engines.plan import RunPlan
-from pipeline.engines.selection import Part, chosen
+from pipeline.engines.selection import Part, chosen_rows
 from pipeline.errors import ConfigError
 from pipeline.manifest.producer import open_manifest
 from pipeline.manifest.seen import SeenItems
@@ -28,13 +28,11 @@ def ensure_leave(plan: RunPlan, part: Part, journal: Journal, *, given: bool) ->
     where = f"{plan.config.output.path}: fingerprint {plan.fingerprint}, the last one was {others[-1]}"
     remedy = "give --accept-new-fingerprint, or choose another output.path"
     if plan.manifest.path == "-":
-        raise ConfigError(
-            f"{where}: standard input cannot be read twice to count what would be billed again; {remedy}"
-        )
+        raise ConfigError(f"{where}: standard input cannot be read twice to count what would be billed again; {remedy}")
     count = 0
     with open_manifest(plan.manifest) as manifest, SeenItems(state_folder(plan.dataset.output)) as seen:
-        for batch in chosen(manifest, seen, part):
-            count += journal.answered_otherwise([key for key, _ in batch], plan.fingerprint)
+        for rows in chosen_rows(manifest, seen, part):
+            count += journal.answered_otherwise(rows.keys, plan.fingerprint)
     if count:
         raise ConfigError(
             f"{where}: {count} items of this manifest are answered already, under another model, prompt or image "

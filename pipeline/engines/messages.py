@@ -18,6 +18,7 @@ from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.engines.captioning import Captioner
+from pipeline.engines.changes import Changes
 from pipeline.engines.control import RunControl
 from pipeline.engines.preparing import Preparer, ReadyItem, known_images
 from pipeline.engines.selection import Keyed
@@ -35,7 +36,7 @@ _COUNT_ON_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The stages of one run, and how many of each."""
+    """The stages of one run, and how many of each; `changes` where answered items are held against their images."""
 
     batches: Iterator[list[Keyed]]
     preparer: Preparer
@@ -45,6 +46,7 @@ class Stages:
     totals: Totals
     preparers: int
     senders: int
+    changes: Changes | None = None
 
 
 async def run_messages(stages: Stages, control: RunControl) -> None:
@@ -93,6 +95,9 @@ async def _prepare(
     async with wanted, ready:
         with control.intake():
             async for key, item in wanted:
+                if stages.changes is not None and await stages.changes.is_answered(key, item):
+                    stages.totals.skipped += 1
+                    continue
                 try:
                     prepared = await stages.preparer.prepare(key, item)
                 except ItemError as error:

@@ -1,24 +1,27 @@
 """Which items of the manifest this run takes up: duplicates, `--limit`, `--sample`, `--shard`, and what is settled.
 
-Runs in a worker thread, batch by batch, with its own read connection to the journal.
+Runs in a worker thread, batch by batch, with its own read connection to the journal. Of a row that is settled no item
+is made: a batch is decided by ids and digests, in one question to the list of ids that have passed and one to the
+journal.
 """
 
 import heapq
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.engines.totals import Totals
-from pipeline.errors import ConfigError, ErrorType
+from pipeline.errors import ConfigError
 from pipeline.images.sources import source_name
+from pipeline.manifest.glance import LazyItems, glanced
 from pipeline.manifest.identity import in_shard, sample_rank
 from pipeline.manifest.producer import Manifest, ManifestSettings, open_manifest
-from pipeline.manifest.seen import SeenItems
+from pipeline.manifest.seen import SeenItems, other_images
 from pipeline.records import Item
 from pipeline.store.journal import Journal, SettledAs, Standing, item_key
 from pipeline.store.recovery import duplicate_key
 
-__all__ = ["Choice", "Keyed", "Part", "Selection", "chosen", "chosen_part"]
+__all__ = ["Choice", "Keyed", "Part", "Rows", "Selection", "chosen", "chosen_part", "chosen_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ class Choice:
         shard: this one, counted from 1, of so many.
         retry_failed: whether items that failed for good are taken up again.
         only: of them, those of this error type.
+        detect: whether answered items are yielded too, to be held against their images.
     """
 
     limit: int | None = None
@@ -43,6 +47,7 @@ class Choice:
     shard: tuple[int, int] | None = None
     retry_failed: bool = False
     only: str | None = None
+    detect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,16 @@ class Part:
     threshold: int | None = None
     shard: tuple[int, int] | None = None
 
-    def holds(self, item: Item) -> bool:
+    @property
+    def is_all(self) -> bool:
+        """Whether every item belongs to it, `limit` aside."""
+        return self.shard is None and self.threshold is None
+
+    def holds(self, item_id: str) -> bool:
         """Whether an item belongs to it, `limit` aside."""
-        if self.shard is not None and not in_shard(item.item_id, *self.shard):
+        if self.shard is not None and not in_shard(item_id, *self.shard):
             return False
-        return self.threshold is None or sample_rank(item.item_id) <= self.threshold
+        return self.threshold is None or sample_rank(item_id) <= self.threshold
 
 
 def chosen_part(settings: ManifestSettings, choice: Choice) -> Part:
@@ -72,22 +82,62 @@ def chosen_part(settings: ManifestSettings, choice: Choice) -> Part:
         raise ConfigError("--sample: reads the manifest twice, so it cannot be standard input")
     shard = Part(shard=choice.shard)
     with open_manifest(settings) as manifest:
-        ranks = (sample_rank(item.item_id) for batch in manifest.batches() for item in batch if shard.holds(item))
+        ids = (item_id for batch in manifest.batches() for item_id in glanced(batch).ids())
+        ranks = (sample_rank(item_id) for item_id in ids if shard.holds(item_id))
         return Part(choice.limit, _nth_smallest(ranks, choice.sample), choice.shard)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of the manifest that belong to the run, without their items.
+
+    Attributes:
+        batch: in which they stand.
+        at: their numbers in it.
+        keys: under which they are settled.
+        twins: of the numbers, those whose id stands for other images already, with the place where.
+    """
+
+    batch: Sequence[Item]
+    at: list[int]
+    keys: list[bytes]
+    twins: dict[int, str]
+
+    def keyed(self, number: int) -> Keyed:
+        """One of them as an item."""
+        at = self.at[number]
+        item = self.batch[at]
+        return self.keys[number], other_images(item, self.twins[at]) if at in self.twins else item
 
 
 def chosen(manifest: Manifest, seen: SeenItems, part: Part) -> Iterator[list[Keyed]]:
     """The manifest's items once each, cut to the part, with their keys."""
+    for rows in chosen_rows(manifest, seen, part):
+        yield [rows.keyed(number) for number in range(len(rows.at))]
+
+
+def chosen_rows(manifest: Manifest, seen: SeenItems, part: Part) -> Iterator[Rows]:
+    """The same, without making items."""
     left = part.limit
-    for rows in manifest.batches():
-        items = [(item_key(item.item_id), item) for item in rows if part.holds(item)]
-        batch = [_keyed(key, item) for key, item in seen.passing(items)]
+    for items in manifest.batches():
+        rows = _passed(glanced(items), seen, part)
         if left is not None:
-            batch = batch[:left]
-            left -= len(batch)
-        yield batch
+            rows = Rows(rows.batch, rows.at[:left], rows.keys[:left], rows.twins)
+            left -= len(rows.at)
+        yield rows
         if left == 0:
             return
+
+
+def _passed(batch: LazyItems, seen: SeenItems, part: Part) -> Rows:
+    ids, digests = batch.ids(), batch.digests()
+    wanted = range(len(ids)) if part.is_all else [at for at, item_id in enumerate(ids) if part.holds(item_id)]
+    keys = [item_key(ids[at]) for at in wanted]
+    passed = seen.passing_rows(keys, [digests[at] for at in wanted], [batch.place(at) for at in wanted])
+    at = [wanted[number] for number, _ in passed]
+    twins = {wanted[number]: first for number, first in passed if first is not None}
+    settled_under = [keys[number] if first is None else _twin_key(batch[wanted[number]]) for number, first in passed]
+    return Rows(batch, at, settled_under, twins)
 
 
 class Selection:
@@ -105,21 +155,24 @@ class Selection:
         Raises:
             ManifestError: the manifest is damaged as a whole.
         """
-        for batch in chosen(manifest, seen, part):
-            self._totals.total += len(batch)
-            yield self._open(batch)
+        for rows in chosen_rows(manifest, seen, part):
+            self._totals.total += len(rows.at)
+            yield self._open(rows)
         self._totals.complete = True
         if seen.duplicates:
             places = ", ".join(seen.places)
             logger.warning("%d rows stand twice in the manifest and count once: %s", seen.duplicates, places)
 
-    def _open(self, batch: list[Keyed]) -> list[Keyed]:
-        standings = self._journal.standings([key for key, _ in batch], self._fingerprint)
+    def _open(self, rows: Rows) -> list[Keyed]:
+        if not self._choice.detect and self._journal.successes(rows.keys, self._fingerprint) == len(rows.keys):
+            self._totals.skipped += len(rows.keys)
+            return []
+        standings = self._journal.standings(rows.keys, self._fingerprint)
         wanted = []
-        for key, item in batch:
+        for number, key in enumerate(rows.keys):
             standing = standings.get(key)
             if standing is None or self._again(standing):
-                wanted.append((key, item))
+                wanted.append(rows.keyed(number))
                 continue
             self._totals.skipped += 1
             self._totals.unmended += standing.state is not SettledAs.SUCCEEDED
@@ -127,7 +180,7 @@ class Selection:
 
     def _again(self, standing: Standing) -> bool:
         if standing.state is SettledAs.SUCCEEDED:
-            return False
+            return self._choice.detect
         if standing.state is SettledAs.FAILED_RETRYABLE:
             return True
         return self._choice.retry_failed and self._choice.only in (None, standing.error_type)
@@ -147,7 +200,5 @@ def _nth_smallest(ranks: Iterable[int], size: int) -> int | None:
     return -largest_first[0] if len(kept) == size else None
 
 
-def _keyed(key: bytes, item: Item) -> Keyed:
-    if item.problem is not None and item.problem.error_type == ErrorType.DUPLICATE_ID:
-        return duplicate_key(item.item_id, [source_name(ref) for ref in item.images]), item
-    return key, item
+def _twin_key(item: Item) -> bytes:
+    return duplicate_key(item.item_id, [source_name(ref) for ref in item.images])

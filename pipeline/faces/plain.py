@@ -1,6 +1,8 @@
 """Text made safe and short for a terminal: what comes from manifests and services is data, never control codes."""
 
-__all__ = ["counted", "duration", "money", "safe_line"]
+import sys
+
+__all__ = ["counted", "duration", "money", "safe_line", "write_aside"]
 
 
 def safe_line(text: str, most: int = 2000) -> str:
@@ -10,6 +12,17 @@ def safe_line(text: str, most: int = 2000) -> str:
         for character in text[:most]
     )
     return shown if len(text) <= most else f"{shown}..."
+
+
+def write_aside(text: str) -> None:
+    """Lines on standard error, made safe; one that is closed, or whose reader has gone away, is no fault."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write("".join(f"{safe_line(line)}\n" for line in text.splitlines()))
+        sys.stderr.flush()
+    except (OSError, ValueError):  # ValueError: a stream that was closed
+        pass
 
 
 def counted(number: int, noun: str) -> str:
@@ -24,7 +37,7 @@ def money(usd: float) -> str:
 
 def duration(seconds: float) -> str:
     """`8.1 s`, `2:05`, `1:02:03`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

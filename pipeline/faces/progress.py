@@ -4,6 +4,7 @@ Reads typed counters and the pacer's statistics, and never changes anything.
 """
 
 import logging
+import os
 import sys
 import time
 from typing import Literal
@@ -27,21 +28,43 @@ _LINE_EVERY_S = 60.0
 
 
 def choose_view(mode: Literal["auto", "bar", "log", "none"]) -> View | None:
-    """The view of a `--progress` mode; `auto` is a bar where standard error is a terminal, else lines."""
+    """The view of a `--progress` mode; `auto` is a bar where standard error is a terminal that can, else lines."""
     if mode == "none":
         return None
     if mode == "auto":
-        mode = "bar" if sys.stderr is not None and sys.stderr.isatty() else "log"
+        mode = "bar" if _can_draw() else "log"
     return show_bar if mode == "bar" else log_lines
 
 
+def _can_draw() -> bool:
+    try:
+        return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    except ValueError:  # it was closed
+        return False
+
+
 async def show_bar(live: LiveRun) -> None:
-    """A bar and a line below it, until cancelled."""
-    console = Console(stderr=True)
-    with Live(console=console, refresh_per_second=4, transient=True, get_renderable=lambda: _drawn(live)) as view:
-        while True:
-            await anyio.sleep(_BAR_EVERY_S)
-            view.refresh()
+    """A bar and a line below it, until cancelled or until the terminal is gone."""
+    view = Live(
+        console=_Console(stderr=True),
+        auto_refresh=False,  # its thread would read the counters while they change
+        transient=True,
+        redirect_stdout=False,
+        get_renderable=lambda: _drawn(live, time.monotonic()),
+    )
+    try:
+        with view:
+            while True:
+                view.refresh()
+                await anyio.sleep(_BAR_EVERY_S)
+    except (OSError, ValueError) as error:
+        logger.info("the bar cannot be drawn any more: %s", error)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Shows nothing more; the library would end the process, and with it a run that is paid for."""
+        self.quiet = True
 
 
 async def log_lines(live: LiveRun) -> None:
@@ -96,8 +119,7 @@ def _remaining(live: LiveRun, now: float) -> str:
     return f"ETA {duration((expected - settled) * (now - live.started) / worked)}"
 
 
-def _drawn(live: LiveRun) -> Group:
-    now = time.monotonic()
+def _drawn(live: LiveRun, now: float) -> Group:
     expected, settled = expected_items(live), _settled(live)
     row = Table.grid(expand=True, padding=(0, 1))
     row.add_column(no_wrap=True)

@@ -28,7 +28,7 @@ def summary_text(summary: RunSummary) -> str:
         _row("tokens", _tokens(summary.usage)),
         _row("cost", money(summary.cost_usd)),
         _row("time", f"{duration(summary.seconds)}, {summary.images_per_second:.1f} images/s"),
-        _row("output", summary.output),
+        _row("output", safe_line(summary.output)),
         *([_row("stopped", safe_line(summary.reason))] if summary.reason else []),
         *[_row("next", hint) for hint in _hints(summary)],
     ]
@@ -39,9 +39,9 @@ def status_text(status: DatasetStatus) -> str:
     """What a dataset holds."""
     total = status.succeeded + status.failed
     lines = [
-        _row("output", str(status.output)),
+        _row("output", safe_line(str(status.output))),
         _row("items", f"{counted(total, 'item')}: {status.succeeded:,} succeeded, {status.failed:,} failed"),
-        *[_row("", f"{number:,} {kind}") for kind, number in status.failures_by_type.items()],
+        *[_row("", f"{number:,} {safe_line(kind, 60)}") for kind, number in status.failures_by_type.items()],
         _row("requests", _requests(asdict(status.requests))),
         _row("tokens", _tokens(asdict(status.usage))),
         _row("cost", money(status.cost_usd)),
@@ -99,8 +99,8 @@ def _hints(summary: RunSummary) -> list[str]:
     items, hints = summary.items, []
     failed = items["failed"]
     if failed > _SHOWN_FAILURES:
-        kinds = ", ".join(f"{number:,} {kind}" for kind, number in summary.failures_by_type.items())
-        hints.append(f"all {failed:,} failures are in {summary.output}/failures: {kinds}")
+        kinds = ", ".join(f"{number:,} {safe_line(kind, 60)}" for kind, number in summary.failures_by_type.items())
+        hints.append(f"all {failed:,} failures are in {safe_line(summary.output)}/failures: {kinds}")
     if summary.unmended:
         hints.append(
             f"{counted(summary.unmended, 'item')} failed in earlier runs; once mended, run again with --retry-failed"

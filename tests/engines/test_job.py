@@ -181,9 +181,7 @@ async def test_an_unreadable_answer_fails_its_row_and_its_bytes_are_kept(
     ("fault", "warning"),
     [("no_usage", "no_usage"), ("empty_text", "empty_text"), ("unknown_block", "unknown_block:hologram")],
 )
-async def test_an_odd_answer_is_kept_and_flagged(
-    tmp_path: Path, start_standin: Any, fault: str, warning: str
-) -> None:
+async def test_an_odd_answer_is_kept_and_flagged(tmp_path: Path, start_standin: Any, fault: str, warning: str) -> None:
     """What is there is kept, and the row says what was odd."""
     server = start_standin(f"{fault}:at=1")
     job = make_job(tmp_path, server.url, images=2)
@@ -420,9 +418,7 @@ async def test_a_template_that_fails_for_a_row_costs_that_row(tmp_path: Path, st
     assert summary.items["succeeded"] == 1
 
 
-async def test_a_variable_without_a_column_is_found_before_anything_is_sent(
-    tmp_path: Path, start_standin: Any
-) -> None:
+async def test_a_variable_without_a_column_is_found_before_anything_is_sent(tmp_path: Path, start_standin: Any) -> None:
     """The message names the variable and the columns that there are; no output is made."""
     server = start_standin()
     job = make_job(tmp_path, server.url, images=1, settings={"prompt": {"user": "{{ titel }}"}})
