@@ -58,7 +58,9 @@ class SettingsManifest(_Section):
     )
     id_column: Name = Field("id", description="the column that names an item; hashed from the images where absent")
     image_column: str = Field(
-        "image", description='a path, URL, `data:` URI, tar member, bytes, or a list; `""` for text alone'
+        "image",
+        description="a path, URL (also `s3://`, `gs://`, `az://`), `data:` URI, tar member (`shards/000.tar#cat.jpg`), "
+        'bytes, or a list of these; `""` for text alone',
     )
     list_separator: Name = Field("|", description="between several images in one csv or tsv field")
     changed: Literal["ignore", "detect"] = Field("ignore", description="`detect` captions changed images anew")

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 
 from pipeline.faces.plain import counted, money
 from pipeline.store.parts import list_parts, write_whole
-from pipeline.store.read import DatasetStatus, dataset_status, read_results
+from pipeline.store.read import DatasetStatus, dataset_status, read_results, steady
 from pipeline.store.schema import Kind
 from pipeline.store.tables import read_part
 
@@ -69,7 +69,7 @@ def write_report(output: Path, target: Path | None = None) -> Path:
         OutputError: `output` is no dataset.
         OSError: the page cannot be written.
     """
-    page = report_html(output).encode()
+    page = steady(output, lambda: report_html(output)).encode()
     place = target or output / "report.html"
     if not place.is_file() or place.read_bytes() != page:
         write_whole(place, page)
