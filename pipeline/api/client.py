@@ -19,7 +19,7 @@ from pipeline.api.messages import Answer, parse_answer, parse_error
 from pipeline.api.retry import Action, AttemptFailedError, Verdict, judge, retrying
 from pipeline.api.transport import Reply, Session, Unanswered
 from pipeline.errors import AnswerError, ErrorType, RunStoppedError
-from pipeline.limits.pacer import PATIENCE_S, Need, OutageError, Pacer, Permit
+from pipeline.limits.pacer import Need, OutageError, Pacer, Permit
 from pipeline.records import Attempt, Usage
 from pipeline.settings import SettingsRetry
 
@@ -127,7 +127,7 @@ class Client:
 
         async def pause(seconds: float) -> None:
             last = failures[-1]
-            await self._pacer.retry(seconds, limited=last.verdict.limited or not last.counts)
+            await self._pacer.retry(seconds, limited=last.verdict.limited or last.in_outage or not last.counts)
 
         loop = retrying(self._retry, self._chance, sleep=pause)
         try:
@@ -175,7 +175,7 @@ class Client:
             if reply.status == 200:
                 return await self._received(ticket, permit, reply)
             verdict = await self._refused(ticket, permit, reply)
-            raise AttemptFailedError(verdict, counts=not (permit.in_outage or verdict.elsewhere))
+            raise AttemptFailedError(verdict, counts=not verdict.elsewhere, in_outage=permit.in_outage)
         raise AssertionError("a shielded scope swallows nothing")
 
     async def _unanswered(self, ticket: "_Ticket", permit: Permit, error: BaseException) -> None:
@@ -189,7 +189,7 @@ class Client:
         await self._recorder.arrive(ticket.flight, ticket.attempt(None, error_type))
         if isinstance(error, Unanswered):
             verdict = Verdict.unanswered(error_type, str(error))
-            raise AttemptFailedError(verdict, counts=not permit.in_outage) from error
+            raise AttemptFailedError(verdict, in_outage=permit.in_outage) from error
 
     async def _received(self, ticket: "_Ticket", permit: Permit, reply: Reply) -> Answered:
         """Reads a 200. What does not say its usage is taken to have cost the most that it can."""
@@ -244,7 +244,7 @@ class Client:
     def _outlasted(self, verdict: Verdict) -> RunStoppedError:
         """The run's end: an item was first tried when the outage had lasted too long already."""
         return RunStoppedError(
-            f"the service has failed for more than {PATIENCE_S:g} s (last: {verdict.error_type}: {verdict.message}); "
+            f"the service has failed for too long (last: {verdict.error_type}: {verdict.message}); "
             "what is left stays pending: run again to go on"
         )
 

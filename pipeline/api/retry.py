@@ -86,13 +86,15 @@ class AttemptFailedError(Exception):
     """One attempt failed; carries the verdict to the retry loop.
 
     Attributes:
-        counts: whether it is one of `retry.max_attempts`; what fails in an outage is not, the item waits for its end.
+        counts: whether it is one of `retry.max_attempts`; what another endpoint is to take is not.
+        in_outage: whether the service failed for all: what follows is paced by probes, not by the quota of retries.
     """
 
-    def __init__(self, verdict: Verdict, *, counts: bool = True) -> None:
+    def __init__(self, verdict: Verdict, *, counts: bool = True, in_outage: bool = False) -> None:
         super().__init__(verdict.message)
         self.verdict = verdict
         self.counts = counts
+        self.in_outage = in_outage
 
 
 def judge(status: int, said: ErrorBody, headers: Mapping[str, str], now: datetime) -> Verdict:

@@ -73,7 +73,7 @@ async def open_stages(opened: OpenRun, ledger: Ledger, totals: Totals) -> AsyncI
     plan, config = opened.plan, opened.plan.config
     async with AsyncExitStack() as stack:
         weights = [endpoint.weight for endpoint in config.api.endpoints or ()]
-        pacer = Pacer(config.limits, weights=weights or [1.0])
+        pacer = Pacer(config.limits, weights=weights or [1.0], longest_wait_s=config.retry.max_wait_seconds)
         senders = config.limits.concurrency if isinstance(config.limits.concurrency, int) else MOST_PLACES
         embedded = stack.enter_context(_embedded(plan.dataset.output)) if plan.is_embedded else None
         endpoints = plan.endpoints(embedded)

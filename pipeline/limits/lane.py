@@ -26,6 +26,7 @@ class Lane:
         limits: the `limits` section; each endpoint has them for itself.
         weight: its part of the requests, where several could take one.
         now: seconds on the caller's clock.
+        longest_wait_s: between two probes of an outage, where that is shorter than the breaker's own.
 
     Attributes:
         in_flight: requests sent and not answered.
@@ -35,10 +36,10 @@ class Lane:
         meters: the three limits.
     """
 
-    def __init__(self, limits: SettingsLimits, weight: float, now: float) -> None:
+    def __init__(self, limits: SettingsLimits, weight: float, now: float, longest_wait_s: float = math.inf) -> None:
         self.weight = weight
         self.meters = Meters(limits, now)
-        self.breaker = Breaker()
+        self.breaker = Breaker.waiting(longest_wait_s)
         self.in_flight = 0
         self.passed = 0.0
         self.retired = False
@@ -79,6 +80,7 @@ class Lane:
     def ended(self, permit: Permit, end: End, now: float) -> bool:
         """A request ended; whether it belongs to an outage."""
         self.in_flight -= 1
+        self.breaker.ever_heard = self.breaker.ever_heard or end.headers is not None
         said = parse_limit_headers(end.headers or {})
         known = end.latency_s is not None or said.requests_limit is not None
         self._alone = self._alone and not known

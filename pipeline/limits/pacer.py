@@ -8,9 +8,10 @@ the request now, the one that is furthest behind its weight. The budget and the 
 Decisions are those of the pure modules beside this one, with time as an argument. Waits run on the event loop's time;
 the clock that decisions go by is an argument, so that a test on a loop that jumps gives that loop's time for both.
 
-An outage is waited for. While every endpoint's breaker is open, items that were taken up keep their place, and a probe
-that fails does not count as one of `retry.max_attempts`. After `PATIENCE_S` those that have failed before are given up
-as retryable failures, and an item that is first tried then ends the run: what is left stays pending.
+An outage is waited for. While every endpoint's breaker is open, items that were taken up keep their place, and take
+turns as probes, so that a probe that fails is one of `retry.max_attempts` of its item and of no other. When that has
+lasted too long (10 minutes; 2 where nothing ever came from the service) those that have failed before are given up as
+retryable failures, and an item that is first tried then ends the run: what is left stays pending.
 """
 
 import math
@@ -30,7 +31,6 @@ from pipeline.settings import SettingsLimits
 
 __all__ = [
     "MOST_PLACES",
-    "PATIENCE_S",
     "BudgetReachedError",
     "Need",
     "OutageError",
@@ -39,9 +39,6 @@ __all__ = [
     "PacerClosedError",
     "Permit",
 ]
-
-PATIENCE_S = 600.0
-"""Twice the longest outage that a run is to sit out."""
 
 
 class PacerClosedError(Exception):
@@ -53,7 +50,7 @@ class BudgetReachedError(Exception):
 
 
 class OutageError(Exception):
-    """The service has failed for longer than `PATIENCE_S`: what has been tried before is given up."""
+    """The service has failed for too long: what has been tried before is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,7 @@ class Pacer:
         clock: seconds, monotonic, at the pace of the event loop's time.
         budget: the run's money, by default that of `limits`.
         weights: one for each endpoint.
+        longest_wait_s: between two probes of an outage, at most.
     """
 
     def __init__(
@@ -94,10 +92,11 @@ class Pacer:
         clock: Callable[[], float] = time.monotonic,
         budget: Budget | None = None,
         weights: Sequence[float] = (1.0,),
+        longest_wait_s: float = math.inf,
     ) -> None:
         self._clock = clock
         self.budget = budget or Budget(limits.budget_usd)
-        self._lanes = [Lane(limits, weight, clock()) for weight in weights]
+        self._lanes = [Lane(limits, weight, clock(), longest_wait_s) for weight in weights]
         self._passed = 0.0
         self._quota = RetryQuota(at=clock())
         self._taken = 0
@@ -183,9 +182,9 @@ class Pacer:
 
     @property
     def outlasted(self) -> bool:
-        """Whether an outage has lasted longer than `PATIENCE_S`."""
+        """Whether an outage of every endpoint has lasted too long."""
         now = self._clock()
-        return min((lane.breaker.open_s(now) for lane in self._living), default=0.0) > PATIENCE_S
+        return bool(self._living) and all(lane.breaker.is_outlasted(now) for lane in self._living)
 
     def statistics(self) -> PaceStatistics:
         """How the run is paced now."""

@@ -100,7 +100,7 @@ class Rig:
 @asynccontextmanager
 async def rig_of_two(urls: Sequence[str]) -> AsyncIterator[Rig]:
     """A client of two endpoints, each with a key of its own."""
-    pacer = Pacer(SettingsLimits(concurrency=4), budget=Budget(1.0), weights=[1.0] * len(urls))
+    pacer = Pacer(SettingsLimits(concurrency=4), budget=Budget(1.0), weights=[1.0] * len(urls), longest_wait_s=0.05)
     async with AsyncExitStack() as stack:
         sessions = []
         for number, url in enumerate(urls):
@@ -119,7 +119,7 @@ async def rig_of_two(urls: Sequence[str]) -> AsyncIterator[Rig]:
 async def rig(url: str, *, timeout_s: float = 30.0, retry: dict[str, Any] | None = None) -> AsyncIterator[Rig]:
     """A client of this server that waits a hundredth of a second at the most, of its own accord."""
     headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01", "content-type": "application/json"}
-    pacer = Pacer(SettingsLimits(concurrency=4), budget=Budget(1.0))
+    pacer = Pacer(SettingsLimits(concurrency=4), budget=Budget(1.0), longest_wait_s=0.05)
     settings = SettingsRetry(**{"max_attempts": 4, "max_wait_seconds": 0.01, **(retry or {})})
     async with open_session(Endpoint(url, headers, timeout_s), 4) as session:
         recorder = Recorder()
@@ -502,13 +502,15 @@ async def test_what_no_retry_can_mend_closes_the_way_for_all_at_once(start_stand
     assert len(answers(server.options.log)) <= 1 + 4
 
 
-async def test_an_outage_is_waited_for_and_counts_for_no_attempts(start_standin: StartStandin) -> None:
-    """The failure that opens the breaker is one too many for `retry.max_attempts`, and the item lives."""
-    server = start_standin("529:first=8")
-    async with rig(server.url, retry={"max_attempts": 8}) as it:
-        answered = await it.ask()
-        assert answered.attempts == 9
-        assert [attempt.http_status for attempt in it.at_rest()] == [529] * 8 + [200]
+async def test_an_outage_costs_an_item_no_more_than_its_attempts(start_standin: StartStandin) -> None:
+    """Probes are attempts of their item: it fails after `retry.max_attempts`, as one that the next run takes up."""
+    server = start_standin("529:first=10")
+    async with rig(server.url, retry={"max_attempts": 10}) as it:
+        with pytest.raises(AnswerError) as caught:
+            await it.ask()
+        assert (caught.value.attempts, caught.value.retryable) == (10, True)
+        assert (await it.ask()).attempts == 1
+        assert [attempt.http_status for attempt in it.at_rest()] == [529] * 10 + [200]
 
 
 async def test_a_404_to_a_request_that_names_files_may_be_about_one_of_them(start_standin: StartStandin) -> None:

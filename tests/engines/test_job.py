@@ -1,6 +1,7 @@
 """Whole runs against the stand-in: its own log is the judge, never the program's counters."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,23 @@ async def test_a_passing_failure_is_taken_up_by_the_next_run_by_itself(tmp_path:
     second = await run(job)
     assert (second.exit_code, second.items["succeeded"]) == (0, 2)
     assert read_results(job.output, failures=True).num_rows == 0
+
+
+async def test_a_server_that_is_not_there_fails_its_items_and_the_run_ends(tmp_path: Path, start_standin: Any) -> None:
+    """Nobody listens: each item has its attempts, fails as a connection error, and the next run takes it up."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        retry = {"max_attempts": 3, "max_wait_seconds": 0.02}
+        job = make_job(tmp_path, f"http://127.0.0.1:{port}", images=12, settings={"retry": retry})
+        first = await run(job)
+    assert (first.exit_code, first.items["failed"], first.cost_usd) == (1, 12, 0)
+    failed = read_results(job.output, failures=True).to_pylist()
+    assert {(row["error_type"], row["retryable"], row["http_status"]) for row in failed} == {
+        ("connection_error", True, None)
+    }
+    second = await run(job, f"api.base_url={start_standin().url}")
+    assert (second.exit_code, second.items["succeeded"]) == (0, 12)
 
 
 async def test_a_new_fingerprint_needs_leave_to_bill_again(tmp_path: Path, start_standin: Any) -> None:

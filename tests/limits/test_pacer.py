@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -12,7 +13,6 @@ from support.virtual_time import now, run_virtual
 
 from pipeline.limits.budget import Budget
 from pipeline.limits.pacer import (
-    PATIENCE_S,
     BudgetReachedError,
     Need,
     OutageError,
@@ -543,17 +543,20 @@ def test_the_budget_is_shared_by_all_endpoints() -> None:
     run_virtual(main)
 
 
-def test_an_outage_that_lasts_too_long_gives_up_what_has_failed_before() -> None:
-    """After ten minutes whoever has tried is told at once, waiting ones too; a fresh one may still probe."""
+@pytest.mark.parametrize(("heard", "patience_s"), [(True, 600.0), (False, 120.0)])
+def test_an_outage_that_lasts_too_long_gives_up_what_has_failed_before(heard: bool, patience_s: float) -> None:
+    """After ten minutes, two where nothing ever came, whoever has tried is told; a fresh one may still probe."""
 
     async def main() -> tuple[float, int]:
         paced, told = lanes(1.0), []
-        await fail(paced, 0)
 
         async def go_on() -> None:
             while True:
-                permit = await paced.permit(SMALL, tried=1)
-                permit.refused({}, limited_s=None, overloaded=True)
+                permit = await paced.permit(SMALL, tried=1, asker=1)
+                if heard:
+                    permit.refused({}, limited_s=None, overloaded=True)
+                else:
+                    permit.unsent()
 
         async def wait(_: int) -> None:
             with pytest.raises(OutageError):
@@ -566,8 +569,24 @@ def test_an_outage_that_lasts_too_long_gives_up_what_has_failed_before() -> None
         return max(told), fresh.probe
 
     last, probe = run_virtual(main)
-    assert PATIENCE_S <= last <= PATIENCE_S + 30
+    assert patience_s <= last <= patience_s + 30
     assert probe > 0
+
+
+def test_probes_are_no_further_apart_than_the_longest_wait_that_the_user_allows() -> None:
+    """A service that stays away is asked at least so often."""
+
+    async def main() -> list[float]:
+        paced, times = Pacer(SettingsLimits(), clock=now, longest_wait_s=0.5), []
+        for _ in range(30):
+            permit = await paced.permit(SMALL)
+            times.append(now())
+            permit.refused({}, limited_s=None, overloaded=True)
+        return times
+
+    gaps = [later - earlier for earlier, later in pairwise(run_virtual(main))]
+    assert max(gaps) <= 0.5 + 1e-6
+    assert gaps[-1] > 0.4
 
 
 def test_retries_wait_for_the_quota_and_rate_limits_do_not() -> None:
