@@ -10,7 +10,7 @@ from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
         write_aside(redacted(traceback.format_exc()))
         code = _failed(words, "unexpected fault; please report it with the lines above", 1)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            _let_go(stream)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -273,6 +276,15 @@ def _hold_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _let_go(stream: TextIO) -> None:
+    """Has what a stream still holds go nowhere if it cannot be written: the exit code is about the run."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _usage(error: click.ClickException) -> str:

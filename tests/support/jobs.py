@@ -74,8 +74,9 @@ def as_toml(tree: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment with the canary as the key."""
-    return {**os.environ, "ANTHROPIC_API_KEY": CANARY, **more}
+    """This process's environment with the canary as the key, and standard streams that are buffered, as users' are."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**kept, "ANTHROPIC_API_KEY": CANARY, **more}
 
 
 def pipeline_process(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
