@@ -199,6 +199,17 @@ def export(output: Path, form: Any, target: Path, root: Path | None) -> int:
 
 
 @cli.command()
+@_CONFIG
+@click.argument("verb", type=click.Choice(["list", "delete"]), metavar="VERB")
+@_SET
+def files(config: str, verb: Any, overrides: tuple[str, ...]) -> int:
+    """Say list or delete: what runs have uploaded through the Files API."""
+    from pipeline.commands.filing import files_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return files_command(config, overrides, verb)
+
+
+@cli.command()
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 def compact(output: Path) -> int:
     """Merge small Parquet parts into large ones, safely."""

@@ -147,6 +147,7 @@ class SettingsImages(_Section):
     """`[images]`: how pictures are prepared."""
 
     transport: Literal["base64", "url", "file"] = Field("base64", description="how images reach the service")
+    transport_fallback: bool = Field(True, description="sends a refused URL or file in the request instead")
     max_edge: EdgeOrModel = Field(1568, description="px; the standard tier's bound, a third of the high tier's price")
     max_tokens: TokensOrModel = Field(1568, description="visual tokens an image may cost")
     quality: int = Field(85, ge=1, le=100, description="of JPEG and WebP re-encoding")

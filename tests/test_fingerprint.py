@@ -57,6 +57,7 @@ OUT = {
     "prompt.schema_retries": "3",
     "prompt.max_tool_turns": "3",
     "images.transport": "file",
+    "images.transport_fallback": "false",
     "images.max_bytes": "5",
     "images.max_pixels": "5",
     "images.allow_private_hosts": "true",

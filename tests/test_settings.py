@@ -46,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "prompt.tools": None,
     "prompt.max_tool_turns": 8,
     "images.transport": "base64",
+    "images.transport_fallback": True,
     "images.max_edge": 1568,
     "images.max_tokens": 1568,
     "images.quality": 85,

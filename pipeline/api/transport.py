@@ -134,6 +134,15 @@ class Session:
         """
         return await self._ask("GET", path, None)
 
+    async def delete(self, path: str) -> Reply:
+        """Has a resource removed.
+
+        Raises:
+            Unanswered: as `post`.
+            RunStoppedError: as `post`.
+        """
+        return await self._ask("DELETE", path, None)
+
     async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None) -> Reply:
         started = time.monotonic()
         with anyio.move_on_after(self._timeout_s):

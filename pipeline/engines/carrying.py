@@ -10,7 +10,7 @@ from dataclasses import replace
 from pipeline.api.client import FileGoneError, RequestTooLargeError
 from pipeline.api.files import FilesRefusedError, FileUploader
 from pipeline.engines.preparing import Preparer, ReadyItem
-from pipeline.errors import AnswerError
+from pipeline.errors import AnswerError, ErrorType
 from pipeline.records import ImageLink, PreparedImage
 
 __all__ = ["Carrier", "names_files"]
@@ -31,16 +31,19 @@ class Carrier:
     Args:
         preparer: reads and prepares images again where that is needed.
         uploader: where images travel as files, `None` where they do not.
+        falls_back: whether what is refused as a URL or a file is sent in the request.
     """
 
-    def __init__(self, preparer: Preparer, uploader: FileUploader | None = None) -> None:
+    def __init__(self, preparer: Preparer, uploader: FileUploader | None = None, *, falls_back: bool = True) -> None:
         self.preparer = preparer
         self._uploader = uploader
+        self._falls_back = falls_back
 
     async def loaded(self, ready: ReadyItem) -> ReadyItem:
         """The item with its images uploaded, where they travel as files; those that cannot be are sent whole.
 
         Raises:
+            AnswerError: a file is refused, and the image may not travel in the request.
             RunStoppedError: the service gave an answer to an upload that no retry can mend.
             PacerClosedError: the run drains.
         """
@@ -65,7 +68,7 @@ class Carrier:
         if isinstance(error, FileGoneError) and RENEWED not in tried:
             tried.add(RENEWED)
             return await self.loaded(ready)
-        is_linked = any(image.link is not None for image in ready.images)
+        is_linked = self._falls_back and any(image.link is not None for image in ready.images)
         if is_linked and error.http_status in (400, 413) and _WHOLE not in tried:
             tried.add(_WHOLE)
             return await self.preparer.whole(ready)
@@ -79,6 +82,8 @@ class Carrier:
         gone = image.link.target if image.link is not None else None
         try:
             return replace(image, link=ImageLink("file", await uploader.file_id(image, gone=gone)))
-        except FilesRefusedError:
+        except FilesRefusedError as error:
+            if not self._falls_back:
+                raise AnswerError(ErrorType.INVALID_REQUEST, f"the image was refused as a file: {error}") from error
             record = replace(image.record, warnings=(*image.record.warnings, "file_refused"))
             return PreparedImage(image.body, record, image.thumbnail)

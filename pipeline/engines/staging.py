@@ -90,8 +90,9 @@ async def open_stages(opened: OpenRun, ledger: Ledger, totals: Totals) -> AsyncI
         if config.images.transport == "file":
             place = config.api.base_url if plan.is_embedded else endpoints[0].base_url
             uploader = FileUploader(sessions[0], Uploads(ledger, place), pacer, config.retry)
+        carrier = Carrier(preparer, uploader, falls_back=config.images.transport_fallback)
         tools = ToolBox(plan.tools, preparer, plan.model.max_images) if plan.tools else None
-        captioner = Captioner(client, ledger, plan, Carrier(preparer, uploader), tools)
+        captioner = Captioner(client, ledger, plan, carrier, tools)
         captioner.resumable = opened.journal.items_with_turns(plan.fingerprint)
         changes = None
         if config.manifest.changed == "detect":

@@ -11,7 +11,7 @@ from pipeline.api.files import UploadedFile
 from pipeline.store.journal import Journal
 from pipeline.store.ledger import Ledger
 
-__all__ = ["Uploads"]
+__all__ = ["Uploads", "forget_upload", "uploads_at"]
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS uploads (
@@ -63,3 +63,18 @@ class Uploads:
                 raise
             return None  # nothing was uploaded yet
         return UploadedFile(found[0], datetime.fromisoformat(found[1]) if found[1] else None) if found else None
+
+
+def uploads_at(journal: Journal, place: str) -> list[UploadedFile]:
+    """Every file that is remembered of one service."""
+    connection = journal.database.connection
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name='uploads'").fetchone():
+        return []
+    found = connection.execute("SELECT file_id, expires_at FROM uploads WHERE place=? ORDER BY file_id", (place,))
+    return [UploadedFile(name, datetime.fromisoformat(ends) if ends else None) for name, ends in found]
+
+
+def forget_upload(journal: Journal, place: str, file_id: str) -> None:
+    """The file is gone from the service; durable when this returns."""
+    with journal.transaction():
+        journal.database.connection.execute("DELETE FROM uploads WHERE place=? AND file_id=?", (place, file_id))

@@ -122,6 +122,18 @@ async def test_a_refused_key_stops_the_run_at_the_upload(tmp_path: Path, start_s
     assert (summary.exit_code, summary.items["failed"], summary.requests["sent"]) == (3, 0, 0)
 
 
+async def test_a_file_that_may_not_travel_otherwise_fails_its_item(tmp_path: Path, start_standin: Any) -> None:
+    """With `images.transport_fallback = false` a server without a Files API gets no picture in a request."""
+    server = start_standin()
+    job = file_job(tmp_path, server.url, images=2)
+    (tmp_path / "item-001.jpg").unlink()
+    summary = await run(job, f"api.base_url={server.url}/elsewhere", "images.transport_fallback=false")
+    assert summary.requests["sent"] == 0
+    assert summary.failures_by_type == {"invalid_request_error": 1, "image_missing": 1}
+    failed = read_results(job.output, failures=True).to_pylist()
+    assert any("refused as a file" in row["error_message"] for row in failed)
+
+
 # URLs
 
 
