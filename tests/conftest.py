@@ -1,15 +1,21 @@
 """Fixtures for every test: the event loop's backend, and stand-ins on loopback that end with the test."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from pipeline.standin.faults import parse_fault
 from pipeline.standin.options import StandinOptions
 from pipeline.standin.server import StandinServer
+
+settings.register_profile("ci", derandomize=True)  # the same examples each time; elsewhere new ones are looked for
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 StartStandin = Callable[..., StandinServer]
 

@@ -41,8 +41,9 @@ def retry_after_s(text: str, now: datetime | None = None) -> float | None:
 
     Never negative; a date is taken against `now`.
     """
-    if text.strip().isascii() and text.strip().isdigit():
-        return float(text)
+    bare = text.strip()
+    if bare.isascii() and bare.isdigit():
+        return float(bare)
     try:
         return max(0.0, (parsedate_to_datetime(text) - (now or datetime.now(UTC))).total_seconds())
     except (ValueError, TypeError, OverflowError):

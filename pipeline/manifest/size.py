@@ -30,7 +30,7 @@ def rows_hint(settings: ManifestSettings) -> int | None:
         if suffix in (".arrow", ".feather", ".ipc") or path.stat().st_size > _MOST_BYTES:
             return None
         return max(0, _lines(path) - (suffix in _WITH_HEADER))
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
         return None
 
 

@@ -70,7 +70,7 @@ def compact(output: Path, rows_per_file: int = 50_000, compression: str = "zstd"
             if merges:
                 try:
                     _merge(journal, settings, kind, merges)
-                except (OSError, pa.ArrowException) as error:
+                except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
                     reason = getattr(error, "strerror", None) or str(error)
                     raise OutputError(
                         f"{folder(output, kind)}: not compacted, nothing was changed: {reason}"

@@ -27,6 +27,7 @@ __all__ = ["VERSION", "Database", "is_damage"]
 VERSION = 2
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT}
 _BLOCK = 1 << 20
+_NO_TEXT = "it holds a name that is no text"
 _PAGE_SIZES = {1 << power for power in range(9, 17)}
 
 _TABLES = """
@@ -96,6 +97,9 @@ class Database:
             self._open()
             found = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1] if announced else 0
             self.is_log_damaged = found < announced
+        except UnicodeDecodeError as error:
+            self.connection.close()
+            raise sqlite3.DatabaseError(_NO_TEXT) from error
         except BaseException:
             self.connection.close()
             raise
@@ -146,7 +150,10 @@ class Database:
         """
         if self.is_sealed:
             return
-        verdict = self.connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        try:
+            verdict = self.connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        except UnicodeDecodeError as error:
+            raise sqlite3.DatabaseError(_NO_TEXT) from error
         if verdict != "ok":
             raise sqlite3.DatabaseError(str(verdict).splitlines()[0])
 

@@ -126,7 +126,7 @@ def is_whole(path: Path) -> bool:
                 batch.validate(full=True)
                 rows += len(batch)
             return bool(rows == part.metadata.num_rows)
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException, UnicodeDecodeError):  # the last: a name in the footer that is no text
         return False
 
 

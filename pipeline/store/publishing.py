@@ -61,7 +61,7 @@ def read_answer(output: Path, part: str, item_id: str, fingerprint: str) -> dict
                     columns = [*ANSWER_COLUMNS, *(["data"] if "data" in file.schema_arrow.names else [])]
                     rows = file.read_row_group(group, columns=columns).slice(at, 1)
                     return dict(rows.to_pylist()[0])
-    except (OSError, pa.ArrowException, KeyError):
+    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError):
         return None
     return None
 

@@ -123,5 +123,5 @@ def _keys(part: Path) -> Iterator[_Key]:
         with pq.ParquetFile(part, page_checksum_verification=True) as file:
             for batch in file.iter_batches(columns=_KEY):
                 yield from zip(*(batch[name].to_pylist() for name in _KEY), strict=True)
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
         logger.warning("%s: left out, it cannot be read: %s", part, error)

@@ -66,7 +66,7 @@ def read_part(
     """A part's rows, in the contract's types; none, and a warning, where it is damaged or foreign."""
     try:
         batches = _whole(path, kind, columns)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         logger.warning("%s: left out, it cannot be read: %s", path, f"{error}".partition("\n")[0])
         return []
     if fingerprint is None:

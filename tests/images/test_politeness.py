@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.images.politeness import Hosts, retry_after_s
@@ -68,6 +68,7 @@ def test_a_wait_is_read_in_either_form(text: str, seconds: float | None) -> None
 
 
 @given(st.text(max_size=40))
+@example("0\x1f")
 @settings(deadline=None, max_examples=150)
 def test_no_header_breaks_the_reader(text: str) -> None:
     """Whatever a server sends, the answer is no wait or a wait that is not negative."""

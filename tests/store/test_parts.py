@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.store.parts import (
@@ -86,6 +86,7 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Pat
 
 @settings(deadline=None, max_examples=60)
 @given(share=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.booleans())
+@example(share=0.6486820022000372, flip=128, cut=False)
 def test_a_damaged_part_is_not_whole_or_reads_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, part: bytes, share: float, flip: int, *, cut: bool
 ) -> None:
