@@ -19,7 +19,7 @@ from pipeline.explaining import MASK, explained, found
 from pipeline.settings import Config
 from pipeline.urls import EMBEDDED, masked_url
 
-__all__ = ["EMBEDDED", "api_key", "api_keys", "effective", "load_config", "prompt_text", "unbuilt"]
+__all__ = ["EMBEDDED", "api_keys", "effective", "load_config", "prompt_text", "unbuilt"]
 
 _PREFIX = "PIPELINE__"
 _OPEN_HEADERS = {"accept", "accept-language", "anthropic-beta", "anthropic-version", "user-agent"}
@@ -96,11 +96,6 @@ def api_keys(config: Config, environ: Mapping[str, str] = os.environ) -> tuple[s
     if not places and api.base_url == EMBEDDED:
         return ("embedded-needs-no-key",)
     return tuple(_key(f"{place}api_key_env", name, environ) for place, name in places or [("api.", api.api_key_env)])
-
-
-def api_key(config: Config, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The key to send to the only endpoint, or the first; see `api_keys`."""
-    return api_keys(config, environ)[0]
 
 
 def _key(place: str, name: str, environ: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.configs import LEAST, config_with, written
 
-from pipeline.config import api_key, effective, load_config, prompt_text, unbuilt
+from pipeline.config import api_keys, effective, load_config, prompt_text, unbuilt
 from pipeline.errors import ConfigError
 
 
@@ -340,31 +340,31 @@ def test_a_key_in_place_of_its_variable_is_explained(tmp_path: Path) -> None:
 def test_the_key_comes_from_the_variable_that_is_named(tmp_path: Path) -> None:
     """The named variable gives the key, without the line end that a file may have left on it."""
     environ = {"ANTHROPIC_API_KEY": "one", "OTHER": "two\n"}
-    assert api_key(config_with(tmp_path), environ) == "one"
-    assert api_key(config_with(tmp_path, "api.api_key_env=OTHER"), environ) == "two"
+    assert api_keys(config_with(tmp_path), environ)[0] == "one"
+    assert api_keys(config_with(tmp_path, "api.api_key_env=OTHER"), environ)[0] == "two"
 
 
 @pytest.mark.parametrize("environ", [{}, {"ANTHROPIC_API_KEY": ""}, {"ANTHROPIC_API_KEY": " \n"}])
 def test_a_key_that_is_not_set_is_an_error_with_remedies(tmp_path: Path, environ: dict[str, str]) -> None:
     """An unset or empty variable is named, with the three ways out."""
     with pytest.raises(ConfigError, match=r"ANTHROPIC_API_KEY is not set.*api\.auth = \"none\""):
-        api_key(config_with(tmp_path), environ)
+        api_keys(config_with(tmp_path), environ)
 
 
 def test_a_key_that_no_header_can_carry_is_not_quoted(tmp_path: Path) -> None:
     """A key with a line break or an accent is refused without showing it."""
     for key in ("canary\nx", "canaré"):
         with pytest.raises(ConfigError) as caught:
-            api_key(config_with(tmp_path), {"ANTHROPIC_API_KEY": key})
+            api_keys(config_with(tmp_path), {"ANTHROPIC_API_KEY": key})
         assert "canar" not in str(caught.value)
 
 
 def test_a_server_without_keys_gets_none(tmp_path: Path) -> None:
     """With `api.auth = "none"` nothing is sent; the embedded endpoint never gets the user's own key."""
     environ = {"ANTHROPIC_API_KEY": "canary"}
-    assert api_key(config_with(tmp_path, "api.auth=none"), environ) is None
-    assert api_key(config_with(tmp_path, "api.base_url=embedded"), environ) not in (None, "canary")
-    assert api_key(config_with(tmp_path, "api.base_url=embedded"), {})
+    assert api_keys(config_with(tmp_path, "api.auth=none"), environ)[0] is None
+    assert api_keys(config_with(tmp_path, "api.base_url=embedded"), environ)[0] not in (None, "canary")
+    assert api_keys(config_with(tmp_path, "api.base_url=embedded"), {})
 
 
 def test_the_prompt_is_a_list_of_turns(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ comes then goes, with them, to a SQLite database in the output's own state folde
 has no name that anybody could guess or follow, and goes with the process.
 """
 
-import os
 import sqlite3
-import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,9 +14,12 @@ from typing import Self
 
 from pipeline.errors import ErrorType, OutputError, RowError
 from pipeline.manifest.identity import refs_digest
+from pipeline.manifest.scratch import scratch_database
 from pipeline.records import Item
 
 __all__ = ["SeenItems", "other_images"]
+
+_TABLE = "CREATE TABLE seen (item BLOB PRIMARY KEY, images BLOB, place BLOB, number INT) WITHOUT ROWID"
 
 IN_MEMORY = 1_000_000
 _NAMED_PLACES = 5
@@ -84,19 +85,8 @@ class SeenItems:
         self.places: list[str] = []
         self._recent = _Recent(in_memory)
         self._total = 0
-        try:
-            handle, name = tempfile.mkstemp(dir=folder, prefix=".seen-")
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
-        os.close(handle)
-        try:
-            self._db = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
-            self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;")
-            self._db.execute(
-                "CREATE TABLE seen (item BLOB PRIMARY KEY, images BLOB, place BLOB, number INT) WITHOUT ROWID"
-            )
-        finally:
-            Path(name).unlink()
+        self._db = scratch_database(folder, _TABLE)
+        self._db.execute("PRAGMA cache_size=-65536")
         self._db.execute("BEGIN")
 
     def __enter__(self) -> Self:

@@ -6,9 +6,7 @@ image that was asked about and failed is not tried again until it changes once m
 """
 
 import json
-import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import OutputError
+from pipeline.manifest.scratch import scratch_database
 from pipeline.store.keys import item_key
 from pipeline.store.schema import Kind
 from pipeline.store.tables import read_batches
 
 __all__ = ["AnsweredImages"]
+
+_TABLE = "CREATE TABLE answered (item BLOB PRIMARY KEY, at INT, hashes TEXT) WITHOUT ROWID"
 
 
 class AnsweredImages:
@@ -38,17 +39,7 @@ class AnsweredImages:
     """
 
     def __init__(self, output: Path, fingerprint: str, folder: Path) -> None:
-        try:
-            handle, name = tempfile.mkstemp(dir=folder, prefix=".answered-")
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
-        os.close(handle)
-        try:
-            self._db = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
-            self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")
-            self._db.execute("CREATE TABLE answered (item BLOB PRIMARY KEY, at INT, hashes TEXT) WITHOUT ROWID")
-        finally:
-            Path(name).unlink()
+        self._db = scratch_database(folder, _TABLE)
         try:
             self._db.execute("BEGIN")
             for kind in (Kind.FAILURES, Kind.RESULTS):  # an answer wins over a failure of the same microsecond

@@ -1,7 +1,6 @@
 """The ledger of one run."""
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -14,6 +13,7 @@ import anyio
 import pyarrow.parquet as pq
 import pytest
 from support.datasets import MOMENT, answered, caption_all, failed, paid, recovered, snapshot, with_ledger
+from support.small_disks import mounted_disk
 
 from pipeline.errors import OutputError
 from pipeline.records import Attempt, Item
@@ -275,17 +275,8 @@ def test_many_thumbnails_make_one_part_of_several_row_groups(tmp_path: Path) -> 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of two megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("needs root, to mount a small file system")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounted_disk(tmp_path / "disk", "2m") as place:
+        yield place
 
 
 def test_a_full_disk_is_told_to_who_waits_and_what_was_kept_stays(small_disk: Path, tmp_path: Path) -> None:
