@@ -307,22 +307,19 @@ async def open_ledger(journal: Journal, settings: DatasetSettings, run: RunIdent
     try:
         async with anyio.create_task_group() as writers:
             writers.start_soon(ledger.serve)
-            flusher = anyio.CancelScope()
-            writers.start_soon(_flush, ledger, flusher)
             try:
-                yield ledger
+                async with anyio.create_task_group() as flushers:  # ended before the writer that they hand work to
+                    flushers.start_soon(ledger.flush_regularly)
+                    try:
+                        yield ledger
+                    finally:
+                        flushers.cancel_scope.cancel()
             finally:
-                flusher.cancel()
                 await ledger.close()
     finally:
         ledger.discard()
     if ledger.failure is not None:
         raise ledger.failure
-
-
-async def _flush(ledger: Ledger, scope: anyio.CancelScope) -> None:
-    with scope:
-        await ledger.flush_regularly()
 
 
 def _unmark(numbers: tuple[int, ...], journal: Journal) -> None:

@@ -419,3 +419,25 @@ def test_an_answer_that_cannot_be_written_is_named(tmp_path: Path, caplog: pytes
     with pytest.raises(OutputError):
         with_ledger(tmp_path, body)
     assert "item a, request req_123" in caplog.text
+
+
+def test_a_part_under_way_is_ended_before_the_writer_that_it_reports_to(tmp_path: Path) -> None:
+    """A failure elsewhere ends the run while a part is being written: no fault of our own is added to it."""
+
+    def full(journal: Journal) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def body(ledger: Ledger) -> None:
+        for number in range(20):
+            await ledger.settle(replace(answered(f"i{number}"), thumbnail=os.urandom(2_000_000)))
+        with anyio.fail_after(30):
+            while not any((tmp_path / "results").glob("*")):
+                await anyio.lowlevel.checkpoint()
+        with pytest.raises(OutputError):
+            await ledger.keep(full)
+
+    with pytest.raises(OutputError, match="No space left"):
+        with_ledger(tmp_path, body, settings=DatasetSettings(tmp_path, flush_seconds=0.01))
+    with recovered(tmp_path):
+        pass
+    assert len(read_results(tmp_path)["item_id"]) == 20
