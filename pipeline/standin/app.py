@@ -7,6 +7,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pipeline.standin.batches.control import BatchControl
+from pipeline.standin.batches.routes import BatchRoutes
 from pipeline.standin.faults import parse_fault
 from pipeline.standin.files import FileRoutes
 from pipeline.standin.problems import Problem
@@ -68,6 +70,8 @@ def build_app(service: Service) -> ASGIApp:
         routes=[
             Route(_MESSAGES, service.messages, methods=["POST"]),
             Route("/v1/messages/count_tokens", service.count_tokens, methods=["POST"]),
+            *BatchRoutes(service).routes(),
+            *BatchControl(service.batches).routes(),
             *FileRoutes(service).routes(),
             Route("/v1/models", service.models),
             Route("/v1/models/{name}", service.models),

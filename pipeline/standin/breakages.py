@@ -1,9 +1,11 @@
 """The misfortunes of connections: closed, reset, mute, late, slow or endless. One small class each."""
 
+import json
 from dataclasses import dataclass
 
 from pipeline.standin.delivery import Delivery
 from pipeline.standin.misfortunes import Misfortune
+from pipeline.standin.problems import Problem
 
 __all__ = [
     "BlackHole",
@@ -40,26 +42,35 @@ class Reset(Misfortune):
         return Delivery(part=0.0, ending="reset")
 
 
+@dataclass(frozen=True)
 class LostAnswer(Misfortune):
-    """The connection is reset before any byte of an answer; the work was done, and is billed."""
+    """The connection is reset before any byte of an answer; the work was done, and is billed.
+
+    With a `status` it is answered with that error instead. A batch whose creation is answered so is an orphan.
+    """
 
     name = "lost_answer"
+    status: int = 0
 
     def deliver(self) -> Delivery:
-        """The reset."""
-        return Delivery(part=0.0, ending="reset")
+        """The reset, or the error."""
+        if not self.status:
+            return Delivery(part=0.0, ending="reset")
+        problem = Problem(self.status, "scripted error after the work")
+        return Delivery(json.dumps(problem.body("")).encode(), status=self.status)
 
 
 @dataclass(frozen=True)
 class ResetMidBody(Misfortune):
-    """The connection is reset within the body, after a part of it."""
+    """The connection is reset within the body, after a part of it, or after so many `bytes`."""
 
     name = "reset_mid_body"
     part: float = 0.5
+    bytes: int = 0
 
     def deliver(self) -> Delivery:
         """The cut."""
-        return Delivery(part=self.part, ending="reset")
+        return Delivery(part=self.part, cut_bytes=self.bytes, ending="reset")
 
 
 class ResetAfterBody(Misfortune):
@@ -74,14 +85,15 @@ class ResetAfterBody(Misfortune):
 
 @dataclass(frozen=True)
 class Truncated(Misfortune):
-    """The connection is closed in order after a part of the announced length."""
+    """The connection is closed in order after a part of the announced length, or after so many `bytes`."""
 
     name = "truncated"
     part: float = 0.5
+    bytes: int = 0
 
     def deliver(self) -> Delivery:
         """The cut."""
-        return Delivery(part=self.part, ending="close")
+        return Delivery(part=self.part, cut_bytes=self.bytes, ending="close")
 
 
 class HalfOpen(Misfortune):

@@ -5,6 +5,7 @@ requests sent at once all miss. Its life counts from the start of the request th
 below the model's minimum is neither written nor read, without an error.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -53,7 +54,7 @@ class _Entry:
 
 
 class PromptCache:
-    """The cached prefixes of one server.
+    """The cached prefixes of one server, for any thread.
 
     Args:
         clock: seconds that never go back.
@@ -62,6 +63,7 @@ class PromptCache:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._entries: dict[bytes, _Entry] = {}
+        self._lock = threading.Lock()
 
     def look_up(self, steps: Sequence[Step], minimum: int) -> CacheUse:
         """What a request that starts now reads and will write; renews what it reads."""
@@ -69,12 +71,8 @@ class PromptCache:
         marked = [at for at, step in enumerate(steps) if step.life is not None and step.tokens >= minimum]
         if not marked:
             return CacheUse(total)
-        now = self._clock()
-        hit = max((self._longest(steps, at, now) for at in marked), default=-1)
-        for at in [*marked, hit]:
-            entry = self._live(steps[at].digest, now) if 0 <= at <= hit else None
-            if entry is not None:
-                entry.ends = now + entry.life_s
+        with self._lock:
+            hit, now = self._renewed(steps, marked)
         read = steps[hit].tokens if hit >= 0 else 0
         new = [at for at in marked if at > hit]
         hour = max((steps[at].tokens for at in new if steps[at].life == "1h"), default=read)
@@ -82,8 +80,22 @@ class PromptCache:
         entries = tuple((steps[at].digest, str(steps[at].life), now) for at in new)
         return CacheUse(total - end, read, end - hour, hour - read, entries)
 
+    def _renewed(self, steps: Sequence[Step], marked: Sequence[int]) -> tuple[int, float]:
+        """The last step that is cached, -1 for none, and now; everything up to it lives on from now."""
+        now = self._clock()
+        hit = max((self._longest(steps, at, now) for at in marked), default=-1)
+        for at in [*marked, hit]:
+            entry = self._live(steps[at].digest, now) if 0 <= at <= hit else None
+            if entry is not None:
+                entry.ends = now + entry.life_s
+        return hit, now
+
     def response_begun(self, use: CacheUse) -> None:
         """Makes what a request wrote readable."""
+        with self._lock:
+            self._write(use)
+
+    def _write(self, use: CacheUse) -> None:
         if len(self._entries) > _MOST_ENTRIES:
             now = self._clock()
             self._entries = {digest: entry for digest, entry in self._entries.items() if entry.ends > now}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["DeliveredResponse", "Delivery"]
+__all__ = ["DeliveredResponse", "Delivery", "end_connection", "wait"]
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 _PADDING = b" " * 65_536
@@ -26,6 +26,7 @@ class Delivery:
         status: of the answer.
         change: fields of the message that are replaced; `None` as a value removes one.
         part: how much of the body is sent, 0 to 1; at 0 not even the headers are.
+        cut_bytes: how many bytes of it are sent instead, where it has more; 0 goes by `part`.
         ending: what becomes of the connection after that: it is kept, closed in order, reset by TCP, or stays up
             without anyone reading from it any more (`mute`).
         delay_s: before the first byte.
@@ -39,11 +40,16 @@ class Delivery:
     status: int = 200
     change: Mapping[str, Any] = field(default_factory=dict)
     part: float = 1.0
+    cut_bytes: int = 0
     ending: Literal["keep", "close", "reset", "mute"] = "keep"
     delay_s: float = 0.0
     drip_s: float = 0.0
     silent: bool = False
     endless: bool = False
+
+    def kept(self, size: int) -> int:
+        """How many bytes of so many are sent."""
+        return min(size, self.cut_bytes) if self.cut_bytes else int(size * self.part)
 
 
 class DeliveredResponse(Response):
@@ -75,12 +81,12 @@ class DeliveredResponse(Response):
         """Sends it, as far as the plan goes."""
         plan, transport = self._plan, scope["standin.transport"]
         if plan.silent or plan.delay_s:
-            await _wait(receive, None if plan.silent else plan.delay_s)
+            await wait(receive, None if plan.silent else plan.delay_s)
         reached = False
         if plan.part > 0 and not plan.silent:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             reached = await self._send_body(receive, send, transport)
-        await _end(transport, plan.ending)
+        await end_connection(transport, plan.ending)
         if reached and self._delivered is not None:
             await self._delivered()
 
@@ -90,20 +96,21 @@ class DeliveredResponse(Response):
         while plan.endless and not transport.is_closing():
             await send({"type": "http.response.body", "body": _PADDING, "more_body": True})
             await asyncio.sleep(0)
-        kept = self._whole[: int(len(self._whole) * plan.part)]
+        kept = self._whole[: plan.kept(len(self._whole))]
+        is_whole = len(kept) == len(self._whole)
         if plan.drip_s:
             for at in range(len(kept) - 1):
                 if transport.is_closing():
                     return False
                 await send({"type": "http.response.body", "body": kept[at : at + 1], "more_body": True})
-                await _wait(receive, plan.drip_s)
+                await wait(receive, plan.drip_s)
             kept = kept[-1:]
-        is_whole, is_open = plan.part == 1.0, not transport.is_closing()
+        is_open = not transport.is_closing()
         await send({"type": "http.response.body", "body": kept, "more_body": not is_whole})
         return is_whole and is_open
 
 
-async def _wait(receive: Receive, seconds: float | None) -> None:
+async def wait(receive: Receive, seconds: float | None) -> None:
     """Waits so long (`None`: for ever), but no longer than the client does."""
     try:
         await asyncio.wait_for(_gone(receive), seconds)
@@ -116,7 +123,8 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _end(transport: asyncio.Transport, ending: str) -> None:
+async def end_connection(transport: asyncio.Transport, ending: str) -> None:
+    """Does to the connection what its delivery planned, once everything was sent."""
     while ending != "keep" and transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(0.001)  # what was sent is to arrive first
     if ending == "mute":

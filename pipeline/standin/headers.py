@@ -7,7 +7,15 @@ from starlette.requests import Request
 from pipeline.standin.problems import Problem
 from pipeline.standin.validate import MAX_BODY
 
-__all__ = ["authorise", "bounded_body", "bounded_bytes", "check_announced_size", "key_of", "version_of"]
+__all__ = [
+    "authorise",
+    "bounded_body",
+    "bounded_bytes",
+    "check_announced_size",
+    "check_plain_json",
+    "key_of",
+    "version_of",
+]
 
 _VERSIONS = ("2023-06-01", "2026-10-21")
 
@@ -63,9 +71,19 @@ async def bounded_body(request: Request) -> bytes:
         Problem: 413 as the edge answers it, or 400 for a body that is not JSON as it stands.
     """
     raw = await bounded_bytes(request, MAX_BODY)
+    check_plain_json(request)
+    return raw
+
+
+def check_plain_json(request: Request) -> None:
+    """Looks at what the client says that its body is.
+
+    Raises:
+        Problem: 400 for a body that is not JSON as it stands.
+    """
+    _check_plain(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem.invalid("content-type: Input should be 'application/json'")
-    return raw
 
 
 async def bounded_bytes(request: Request, most: int) -> bytes:
@@ -80,8 +98,12 @@ async def bounded_bytes(request: Request, most: int) -> bytes:
         if size > most:
             raise Problem.at_the_edge()
         chunks.append(chunk)
+    _check_plain(request)
+    return b"".join(chunks)
+
+
+def _check_plain(request: Request) -> None:
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Problem.invalid(
             "content-encoding: this server takes plain bodies only", {"error_code": "request_body_encoding_unsupported"}
         )
-    return b"".join(chunks)

@@ -9,7 +9,7 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,29 @@ class AnswerLog:
         Raises:
             OSError: it could not be written.
         """
+        await self.extend([line])
+
+    async def extend(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Writes lines, in their order; they are on disk when this returns.
+
+        Raises:
+            OSError: they could not be written.
+        """
         if self._thread is None:
             return
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._queue.put(_Entry((json.dumps(line) + "\n").encode(), done, loop))
+        self._queue.put(_Entry("".join(json.dumps(line) + "\n" for line in lines).encode(), done, loop))
         await done
+
+    def write(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """As `extend`, for other threads.
+
+        Raises:
+            OSError: they could not be written.
+        """
+        if self._thread is not None:
+            asyncio.run(self.extend(lines))
 
     def close(self) -> None:
         """Writes what waits and closes the file."""

@@ -39,6 +39,8 @@ class Misfortune:
     """Base: does nothing."""
 
     name: ClassVar[str] = ""
+    places: ClassVar[tuple[str, ...]] = ()
+    """Where alone it means something; empty for everywhere."""
 
     def refuse(self) -> Problem | Delivery | None:
         """An answer instead of the work."""

@@ -1,19 +1,18 @@
 """One server's work: a request, from its headers to the answer that is handed over for delivery."""
 
 import asyncio
-import json
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from pipeline.standin.answer import Composed, compose
+from pipeline.standin.answer import compose
+from pipeline.standin.batches.outcomes import Answerer
+from pipeline.standin.batches.register import Register
 from pipeline.standin.caching import PromptCache
 from pipeline.standin.delivery import DeliveredResponse, Delivery
 from pipeline.standin.faults import Fault
@@ -21,10 +20,13 @@ from pipeline.standin.headers import authorise, bounded_body, check_announced_si
 from pipeline.standin.lines import answer_line, refusal_line
 from pipeline.standin.listing import describe, page
 from pipeline.standin.log import AnswerLog
+from pipeline.standin.looking import LOOK_HEADER, Looker
 from pipeline.standin.meters import Meters
 from pipeline.standin.options import StandinOptions
 from pipeline.standin.problems import Problem
+from pipeline.standin.sending import sent_message
 from pipeline.standin.shelf import Shelf
+from pipeline.standin.striking import Strikes
 from pipeline.standin.validate import Asked, read_body
 
 __all__ = ["ORGANISATION", "Service", "new_request_id", "refusal"]
@@ -35,26 +37,14 @@ ORGANISATION = {"anthropic-organization-id": "org_standin", "anthropic-workspace
 """Headers of every answer to a known key."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """An answer as it goes out: its bytes, whether it is billed, and what the log says of it."""
-
-    body: bytes
-    billed: bool
-    stop_reason: str | None
-    caption: str
-
-    @property
-    def said(self) -> dict[str, Any]:
-        return {"billed": self.billed, "stop_reason": self.stop_reason, "caption": self.caption}
-
-
 class Service:
     """The state of one server: limits, cache, faults, counts and log.
 
     Attributes:
         faults: in force; may be replaced at any time.
         files: what was uploaded.
+        strikes: counts the requests that faults strike.
+        batches: what `/v1/messages/batches` keeps.
         counts: of `POST /v1/messages`: `requests`, `answered`, `billed`, `rejected`, `in_flight`, `peak_in_flight`.
     """
 
@@ -64,14 +54,19 @@ class Service:
         self.faults: tuple[Fault, ...] = options.faults
         self.counts = {"requests": 0, "answered": 0, "billed": 0, "rejected": 0, "in_flight": 0, "peak_in_flight": 0}
         self.files = Shelf(time.time)
+        self.looker = Looker(self.files.image, always=options.look)
+        self.strikes = Strikes(lambda: self.faults)
         self._meters: dict[str, Meters] = {}
         self._cache = PromptCache(time.monotonic)
         self._readers = ThreadPoolExecutor(_READERS, "standin-reader")
-        self._first_at: float | None = None
+        answerer = Answerer(options.max_base64_bytes, self.files.image, self.looker, self._cache, self.strikes)
+        self.batches = Register(options, self.log, answerer)
 
     def close(self) -> None:
         """Ends its threads and closes the log."""
+        self.batches.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
+        self.looker.close()
         self.log.close()
 
     async def messages(self, request: Request) -> Response:
@@ -114,7 +109,7 @@ class Service:
 
     async def _answer(self, request: Request, number: int, request_id: str) -> Response:
         raw, version = await self._received(request)
-        struck = self._struck(number, raw)
+        struck = self.strikes.of("messages", number, raw)
         refused = struck.misfortune.refuse() if struck is not None else None
         if isinstance(refused, Problem):
             raise refused
@@ -127,12 +122,13 @@ class Service:
         use = self._cache.look_up(asked.steps, asked.model.cache_minimum)
         meters = self._meters_of(asked)
         meters.admit(use.limited)
+        asked = await self.looker.looked(request.headers.get(LOOK_HEADER, ""), asked)
         composed = compose(asked, use, f"msg_{secrets.token_hex(12)}")
         await asyncio.sleep(self._latency(raw))
         meters.produced(composed.output_tokens)
         self._cache.response_begun(use)
         delivery = (struck.misfortune.deliver() if struck is not None else None) or Delivery()
-        sent = _sent(composed, delivery)
+        sent = sent_message(composed, delivery)
         self.counts["answered"] += 1
         self.counts["billed"] += sent.billed
         said = {**sent.said, "cost_usd": composed.bill_nano / 1e9 * sent.billed, "fault": _name(struck)}
@@ -161,12 +157,6 @@ class Service:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
-    def _struck(self, number: int, raw: bytes) -> Fault | None:
-        now = time.monotonic()
-        self._first_at = now if self._first_at is None else self._first_at
-        elapsed = now - self._first_at
-        return next((fault for fault in self.faults if fault.strikes(number, raw, elapsed)), None)
-
     def _latency(self, raw: bytes) -> float:
         low, high = self.options.latency_s
         return low + (high - low) * int.from_bytes(sha256(raw[-4096:]).digest()[:4], "big") / 2**32
@@ -186,14 +176,3 @@ def refusal(problem: Problem, request_id: str) -> Response:
 
 def _name(fault: Fault | None) -> str | None:
     return fault.name if fault is not None else None
-
-
-def _sent(composed: Composed, delivery: Delivery) -> _Sent:
-    if delivery.body is not None or delivery.endless:
-        return _Sent(delivery.body or b"", True, None, "")
-    changed = {**composed.message, **delivery.change}
-    message = {key: value for key, value in changed.items() if value is not None or key not in delivery.change}
-    blocks = message["content"] if isinstance(message["content"], list) else []
-    text = "".join(block["text"] for block in blocks if block["type"] == "text")
-    free = message["stop_reason"] == "refusal" and not blocks
-    return _Sent(json.dumps(message).encode(), not free, message["stop_reason"], text)

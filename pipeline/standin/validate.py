@@ -17,7 +17,7 @@ from pipeline.standin.problems import Problem
 from pipeline.standin.shapes import Kinds, check_fields
 from pipeline.standin.vision import Files, SeenImage, look_at, no_files
 
-__all__ = ["MAX_BODY", "Asked", "read_body"]
+__all__ = ["MAX_BODY", "Asked", "check_body", "read_body"]
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of a body."""
@@ -92,7 +92,17 @@ def read_body(raw: bytes, version: str, max_base64: int, *, counting: bool = Fal
     Raises:
         Problem: what the service would answer.
     """
-    body = _parsed(raw)
+    return check_body(_parsed(raw), version, max_base64, counting=counting, files=files)
+
+
+def check_body(
+    body: Mapping[str, Any], version: str, max_base64: int, *, counting: bool = False, files: Files = no_files
+) -> Asked:
+    """Checks a body that was parsed; as `read_body`.
+
+    Raises:
+        Problem: what the service would answer.
+    """
     model = _model(body, counting)
     check_parameters(body, model, version)
     check_system(body)

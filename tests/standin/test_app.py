@@ -12,9 +12,7 @@ from pipeline.standin.server import StandinServer
 StartStandin = Callable[..., StandinServer]
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/messages/", "/v1/complete", "/v1/models/a/b", "/v1/messages/batches"]
-)
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/messages/", "/v1/complete", "/v1/models/a/b", "/v1/messages/batch"])
 def test_an_unknown_path_is_not_found_in_the_api_s_shape(start_standin: StartStandin, path: str) -> None:
     """No HTML, no redirect to a path without its slash."""
     answer = httpx.get(f"{start_standin().url}{path}", headers=HEADERS)

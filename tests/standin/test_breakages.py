@@ -147,3 +147,20 @@ def test_an_endless_answer_outgrows_any_bound(start_standin: StartStandin) -> No
             if size > 5_000_000:
                 break
     assert size > 5_000_000
+
+
+@pytest.mark.parametrize("fault", ["reset_mid_body:bytes=7", "truncated:bytes=7"])
+def test_so_many_bytes_come_before_the_end(start_standin: StartStandin, fault: str) -> None:
+    """Counted in the body, whatever part of it they are."""
+    with asking(start_standin(fault)) as carrier:
+        found, _ = received(carrier)
+    assert len(found.partition(b"\r\n\r\n")[2]) == 7
+
+
+@pytest.mark.parametrize("status", [500, 529])
+def test_a_lost_answer_can_be_an_error(start_standin: StartStandin, status: int) -> None:
+    """The work was done and is billed, though the client is told that it failed."""
+    server = start_standin(f"lost_answer:status={status}")
+    answer = ask(server)
+    assert (answer.status_code, answer.json()["type"]) == (status, "error")
+    assert [line["billed"] for line in answers(server.options.log)] == [True]

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from pipeline.standin.faults import NAMES, Fault, parse_fault
 from pipeline.standin.misfortunes import Status
 
+OF_BATCHES = {"expired", "canceled", "elsewhere", "small_pages"}
+
 
 def struck(text: str, count: int = 10, body: bytes = b"") -> list[int]:
     """Which of the first requests a fault strikes."""
@@ -55,6 +57,14 @@ def test_a_share_is_about_that_part_and_always_the_same_one(tenths: int) -> None
     assert set(chosen) <= set(struck(f"reset:share={(tenths + 1) / 10}", 2000))
 
 
+def test_shares_of_different_faults_within_batches_are_drawn_independently() -> None:
+    """Five per cent errors and three per cent expiries are both met: neither hides within the other."""
+    faults = [parse_fault("item/529:share=0.05"), parse_fault("item/expired:share=0.03")]
+    errors, expiries = ({n for n in range(5000) if fault.strikes(n, b"", 0.0, "item")} for fault in faults)
+    assert abs(len(errors) - 250) < 60
+    assert abs(len(expiries - errors) - 143) < 50
+
+
 @pytest.mark.parametrize("value", ["7", "0", "-3", "1e9", "soon", "Wed, 21 Oct 2026 07:28:00 GMT", "1,5"])
 def test_a_retry_after_is_sent_as_it_is_written(value: str) -> None:
     """Seconds, dates with their comma, and garbage."""
@@ -88,9 +98,50 @@ def test_a_misspelt_fault_is_refused_by_what_is_wrong(text: str, word: str) -> N
     assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("create/529:at=2", []), ("item/529:every=3,until=6", []), ("messages/529:at=2", [2])]
+)
+def test_a_fault_strikes_at_its_place_alone(text: str, numbers: list[int]) -> None:
+    """Without one that is `POST /v1/messages`."""
+    assert struck(text) == numbers
+    fault = parse_fault(text)
+    assert any(fault.strikes(number, b"", 0.0, fault.place) for number in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("nowhere/529", "nowhere"),
+        ("create/nothing", "nothing"),
+        ("expired", "item"),
+        ("get/expired", "item"),
+        ("create/small_pages", "list"),
+        ("results/elsewhere", "get"),
+        ("item/reset", "nothing to a request"),
+        ("item/slow:seconds=2", "nothing to a request"),
+        ("item/truncated", "nothing to a request"),
+        ("item/black_hole", "nothing to a request"),
+    ],
+)
+def test_a_fault_where_it_would_do_nothing_is_refused(text: str, word: str) -> None:
+    """A script that has no effect is a mistake."""
+    with pytest.raises(ValueError, match="fault") as caught:
+        parse_fault(text)
+    assert word in str(caught.value)
+
+
+def test_a_name_tells_its_place() -> None:
+    """As it was written."""
+    assert [parse_fault(text).name for text in ("529", "messages/529", "item/expired")] == [
+        "529",
+        "529",
+        "item/expired",
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_BATCHES])
 def test_every_misfortune_does_something_by_itself(name: str) -> None:
-    """Each name parses without settings, and either refuses or delivers."""
+    """Each name parses without settings, and either refuses or delivers; those of batches alone are not among them."""
     fault = parse_fault(name)
     assert isinstance(fault, Fault)
     assert fault.name == name

@@ -71,3 +71,13 @@ async def test_text_of_any_kind_survives(tmp_path: Path) -> None:
     await log.add(line)
     log.close()
     assert [json.loads(text) for text in (tmp_path / "log.jsonl").read_text("ascii").splitlines()] == [line]
+
+
+async def test_lines_that_are_added_together_stay_together(tmp_path: Path) -> None:
+    """In their order, also from a thread without an event loop."""
+    log = AnswerLog(tmp_path / "log.jsonl")
+    await log.extend({"n": number} for number in range(3))
+    await anyio.to_thread.run_sync(log.write, [{"n": 3}, {"n": 4}])
+    assert [line["n"] for line in read_log(tmp_path / "log.jsonl")] == [0, 1, 2, 3, 4]
+    log.close()
+    AnswerLog(None).write([{"n": 1}])
