@@ -29,8 +29,8 @@ class Composed:
     bill_nano: int
 
 
-def compose(asked: Asked, use: CacheUse, message_id: str) -> Composed:
-    """The message: the same for the same body, but for its id and what the cache held."""
+def compose(asked: Asked, use: CacheUse, message_id: str, tier: str = "standard") -> Composed:
+    """The message: the same for the same body, but for its id, its service tier and what the cache held."""
     room = int(asked.body["max_tokens"])
     thinking = min(room, _THINKING_TOKENS) if _thinks(asked) else 0
     content: list[dict[str, Any]] = []
@@ -48,14 +48,14 @@ def compose(asked: Asked, use: CacheUse, message_id: str) -> Composed:
         "id": message_id,
         "type": "message",
         "role": "assistant",
-        "model": f"{asked.model.id} (stand-in)",
+        "model": f"{asked.model.id} (stand-in{_seer(asked)})",
         "content": content,
         "stop_reason": stop,
         "stop_sequence": hit,
         "stop_details": None,
         "container": None,
         "diagnostics": None,
-        "usage": _usage(use, used, thinking),
+        "usage": {**_usage(use, used, thinking), "service_tier": tier},
     }
     return Composed(message, used, bill_nano(asked.model, use, used))
 
@@ -79,10 +79,14 @@ def _usage(use: CacheUse, output_tokens: int, thinking: int) -> dict[str, Any]:
         },
         "output_tokens_details": {"thinking_tokens": thinking},
         "server_tool_use": None,
-        "service_tier": "standard",
         "inference_geo": None,
         "speed": None,
     }
+
+
+def _seer(asked: Asked) -> str:
+    """The model that has looked at the pictures, where one has."""
+    return ", EfficientNet-lite0" if any(image.likely is not None for image in asked.images) else ""
 
 
 def _wanted(asked: Asked) -> str:

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.standin.models import MODELS, ModelFacts, find_model
+from pipeline.standin.paging import window
 from pipeline.standin.problems import Problem
 
 __all__ = ["describe", "page"]
 
 _KINDS = ("adaptive", "between_tools", "disabled", "enabled")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
-_DEFAULT_LIMIT = 20
-_MOST = 1000
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def describe(name: str) -> dict[str, Any]:
     return {
         "type": "model",
         "id": facts.id,
-        "display_name": facts.id.replace("-", " ").title(),
+        "display_name": f"{facts.id.replace('-', ' ').title()} (stand-in)",
         "created_at": "1970-01-01T00:00:00Z",  # the API's own value for a date that is not known
         "lifecycle": "deprecated" if facts.retires_at else "active",
         "deprecated_at": None,
@@ -44,33 +43,13 @@ def page(query: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         Problem: 400 for a bad parameter or an id that is not in the list.
     """
-    unknown = sorted(set(query) - {"limit", "after_id", "before_id"})
-    if unknown:
-        raise Problem.invalid(f"{unknown[0]}: Extra inputs are not permitted")
-    if "after_id" in query and "before_id" in query:
-        raise Problem.invalid("after_id, before_id: only one of the two can be given")
-    text = query.get("limit", str(_DEFAULT_LIMIT))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST:
-        raise Problem.invalid(f"limit: Input should be from 1 to {_MOST}")
-    limit, names = int(text), list(MODELS)
-    if "before_id" in query:
-        end = _position(names, query["before_id"], "before_id")
-        found, more = names[max(0, end - limit) : end], end > limit
-    else:
-        start = _position(names, query["after_id"], "after_id") + 1 if "after_id" in query else 0
-        found, more = names[start : start + limit], len(names) > start + limit
+    found, more = window(list(MODELS), query, "model")
     return {
         "data": [describe(name) for name in found],
         "has_more": more,
         "first_id": found[0] if found else None,
         "last_id": found[-1] if found else None,
     }
-
-
-def _position(names: list[str], name: str, key: str) -> int:
-    if name not in names:
-        raise Problem.invalid(f"{key}: no such model: {name}")
-    return names.index(name)
 
 
 def _capabilities(facts: ModelFacts) -> dict[str, Any]:

@@ -38,7 +38,8 @@ _REMEMBERED = 4096
 class SeenImage:
     """What one image block held: the hash of its bytes, its stored size in px, its dominant colours.
 
-    Nothing of its metadata is read, so a picture that lies on its side is seen lying on its side.
+    Nothing of its metadata is read, so a picture that lies on its side is seen lying on its side. `likely` is what a
+    model takes it for, empty where it is not sure, `None` where none has looked.
     """
 
     sha256: str
@@ -46,6 +47,7 @@ class SeenImage:
     height: int
     colours: tuple[str, ...]
     stated: str = ""
+    likely: str | None = None
 
     @property
     def sentence(self) -> str:
@@ -54,7 +56,8 @@ class SeenImage:
             return self.stated
         shape = "square" if self.width == self.height else "landscape" if self.width > self.height else "portrait"
         tones = ", ".join(self.colours)
-        return f"{self.width}x{self.height} {shape} picture; mostly {tones}; sha256 {self.sha256[:12]}"
+        likely = f"likely: {self.likely}; " if self.likely else ""
+        return f"{self.width}x{self.height} {shape} picture; {likely}mostly {tones}; sha256 {self.sha256[:12]}"
 
 
 class _Memory:
