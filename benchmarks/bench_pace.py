@@ -6,8 +6,9 @@ runs as everyone runs it, in a loop with a semaphore of 64, with its default of 
 given the very limit as its queries a second, the best it can be told. Ours is given the limits (known) or nothing
 (auto; with `--cold` its window begins with its first, lonely request).
 
-Run as `python -m benchmarks.bench_pace [--quick] [--seconds S] [--warm-up S] [--burst S] [--limits NAMES]
-[--clients NAMES] [--cold] [--two]`; `--two` measures two runs on one key, side by side.
+Run as `python -m benchmarks.bench_pace [--quick] [--seconds S] [--warm-up S] [--burst S] [--scale X] [--limits NAMES]
+[--clients NAMES] [--cold] [--two]`; `--two` measures two runs on one key, side by side, `--scale 0.05` the limits of a
+small account: a request a second. The last column is the machine's load, for figures from a machine that is shared.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import asyncio
 import csv
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -51,6 +53,7 @@ class Trial:
 
     Attributes:
         window_s: begin and end of what is measured, in seconds since the first request.
+        per_minute: the limit.
     """
 
     limit: str
@@ -59,6 +62,7 @@ class Trial:
     url: str
     seconds: float
     window_s: tuple[float, float]
+    per_minute: int
     failed: int = 0
 
 
@@ -69,6 +73,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=16.0, help="of one trial")
     parser.add_argument("--warm-up", type=float, default=5.0)
     parser.add_argument("--burst", type=float, default=1.0, help="seconds of its rate that the server holds")
+    parser.add_argument("--scale", type=float, default=1.0, help="the limits are so many times the usual ones")
     parser.add_argument("--limits", default="requests,input,output")
     parser.add_argument("--clients", default="ours,ours-auto,sdk,sdk-10,flexllm")
     parser.add_argument("--cold", action="store_true", help="the window of auto begins with its first request")
@@ -88,7 +93,7 @@ def configuration(trial: Trial, name: str, *, known: bool) -> Path:
         writer = csv.writer(file)
         writer.writerow(["id", "image"])
         writer.writerows([f"{number}", trial.images[number % IMAGES]] for number in range(rows))
-    limits = {key: LIMITS[limit][1] if limit == trial.limit else "off" for limit, key in KEYS.items()}
+    limits = {key: trial.per_minute if limit == trial.limit else "off" for limit, key in KEYS.items()}
     path = folder / "job.toml"
     lines = [
         "[manifest]",
@@ -152,9 +157,9 @@ async def flexllm(trial: Trial) -> None:
     """The best single-machine peer."""
     from flexllm.clients.claude import ClaudeClient  # noqa: PLC0415 - an extra
 
-    qps = LIMITS[trial.limit][1] / 60 if trial.limit == "requests" else 1200 / 60
+    qps = trial.per_minute / 60 if trial.limit == "requests" else 1200 / 60
     client = ClaudeClient(
-        api_key=KEY, model=MODEL, base_url=f"{trial.url}/v1", concurrency_limit=IN_FLIGHT, max_qps=round(qps)
+        api_key=KEY, model=MODEL, base_url=f"{trial.url}/v1", concurrency_limit=IN_FLIGHT, max_qps=max(1, round(qps))
     )
     contents = [message(path.read_bytes(), 0)["messages"][0]["content"][0]["source"]["data"] for path in trial.images]
 
@@ -164,13 +169,16 @@ async def flexllm(trial: Trial) -> None:
         return [{"role": "user", "content": [image, text]}]
 
     rows = [asked(number) for number in range(int(25 * trial.seconds))]
-    task = asyncio.create_task(client.chat_batch(rows, max_tokens=300, show_progress=False))
+    kept = trial.folder / "flexllm.jsonl"
+    asking = client.chat_completions_batch(
+        rows, max_tokens=300, show_progress=False, output_jsonl=str(kept), save_input=False, flush_interval=0.5
+    )
+    task = asyncio.create_task(asking)
     await asyncio.wait([task], timeout=trial.seconds)
-    if task.done():
-        trial.failed += sum(not isinstance(answer, str) or not answer for answer in task.result())
-    else:
-        task.cancel()
-        await asyncio.wait([task], timeout=5)
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    results = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
+    trial.failed += sum(result.get("status") == "error" for result in results)
 
 
 async def for_a_while(trial: Trial, one: Callable[[int], Awaitable[None]]) -> None:
@@ -200,7 +208,7 @@ def measured(trial: Trial) -> tuple[float, float, float, int]:
     spent = sum(line[column] if column else 1 for line in good)
     seconds = trial.window_s[1] - trial.window_s[0]
     rejected = sum(line["status"] == 429 for line in inside)
-    return spent / (LIMITS[trial.limit][1] * seconds / 60), rejected / max(1, len(good)), len(good) / seconds, len(good)
+    return spent / (trial.per_minute * seconds / 60), rejected / max(1, len(good)), len(good) / seconds, len(good)
 
 
 def run(name: str, limit: str, images: list[Path], chosen: argparse.Namespace) -> str:
@@ -210,10 +218,11 @@ def run(name: str, limit: str, images: list[Path], chosen: argparse.Namespace) -
     is_auto = name == "ours-auto" or chosen.two
     with tempfile.TemporaryDirectory() as place:
         option, rate = LIMITS[limit]
+        rate = round(rate * chosen.scale)
         server = ["--latency", "0.2,3", option, str(rate), "--burst-seconds", str(chosen.burst)]
         with served(Path(place) / "server.jsonl", *server) as url:
             begin = 0.0 if is_auto and chosen.cold else chosen.warm_up
-            trial = Trial(limit, Path(place), images, url, chosen.seconds, (begin, chosen.seconds))
+            trial = Trial(limit, Path(place), images, url, chosen.seconds, (begin, chosen.seconds), rate)
             if name.startswith("ours"):
                 ours(trial, known=not is_auto, runs=2 if chosen.two else 1)
             elif name == "flexllm":
@@ -222,7 +231,8 @@ def run(name: str, limit: str, images: list[Path], chosen: argparse.Namespace) -
                 asyncio.run(sdk(trial, 10 if name == "sdk-10" else anthropic.DEFAULT_MAX_RETRIES))
         used, rejected, speed, _ = measured(trial)
         parts = shares(trial) if chosen.two else ""
-    return f"{name:<12}{limit:<10}{used:>11.3f}{rejected:>12.2%}{trial.failed:>10}{speed:>10.1f}  {parts}"
+    load = os.getloadavg()[0]
+    return f"{name:<12}{limit:<10}{used:>11.3f}{rejected:>12.2%}{trial.failed:>10}{speed:>10.1f}{load:>6.1f}  {parts}"
 
 
 def shares(trial: Trial) -> str:
@@ -247,13 +257,12 @@ def main() -> None:
         for number in range(IMAGES):
             images.append(Path(place) / f"{number}.jpg")
             images[-1].write_bytes(photograph(*SIZES[number % len(SIZES)], number, 70))
-        print(
-            f"server: {', '.join(f'{rate:,} {name}' for name, (_, rate) in LIMITS.items())} a minute, one of them at a "
-            f"time, {chosen.burst:g} s of it in its bucket\n"
-            f"window: {chosen.warm_up:g} to {chosen.seconds:g} s after the first request"
-            f"{', auto from 0 s' if chosen.cold else ''}"
-        )
-        print(f"{'client':<12}{'bound by':<10}{'utilisation':>11}{'rejections':>12}{'failures':>10}{'images/s':>10}")
+        rates = ", ".join(f"{rate * chosen.scale:,.0f} {name}" for name, (_, rate) in LIMITS.items())
+        print(f"server: {rates} a minute, one of them at a time, {chosen.burst:g} s of it in its bucket")
+        cold = ", auto from 0 s" if chosen.cold else ""
+        print(f"window: {chosen.warm_up:g} to {chosen.seconds:g} s after the first request{cold}")
+        print(f"{'client':<12}{'bound by':<10}{'utilisation':>11}{'rejections':>12}{'failures':>10}", end="")
+        print(f"{'images/s':>10}{'load':>6}")
         for limit in chosen.limits.split(","):
             for name in ["ours-auto"] if chosen.two else chosen.clients.split(","):
                 print(run(name, limit, images, chosen), flush=True)

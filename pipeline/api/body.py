@@ -68,12 +68,12 @@ def _structured(settings: Mapping[str, Any], schema: Mapping[str, Any], via: str
     return {"tools": [*settings.get("tools", ()), tool], "tool_choice": choice}
 
 
-def marked(settings: Mapping[str, Any]) -> dict[str, Any]:
+def marked(settings: Mapping[str, Any], mark: Mapping[str, str] = CACHE_MARK) -> dict[str, Any]:
     """The same with the end of its cacheable part marked: the system prompt, else the last tool."""
     if "system" in settings:
-        block = {"type": "text", "text": settings["system"], "cache_control": CACHE_MARK}
+        block = {"type": "text", "text": settings["system"], "cache_control": mark}
         return {**settings, "system": [block]}
     if "tools" in settings:
         *others, last = settings["tools"]
-        return {**settings, "tools": [*others, {**last, "cache_control": CACHE_MARK}]}
+        return {**settings, "tools": [*others, {**last, "cache_control": mark}]}
     return dict(settings)

@@ -11,7 +11,8 @@ from datetime import date
 from fractions import Fraction
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from math import lcm
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,13 +20,14 @@ from pipeline.errors import ConfigError
 from pipeline.images.geometry import HIGH, STANDARD, Bounds
 from pipeline.records import Usage
 
-__all__ = ["Catalogue", "Model", "cost_usd", "worst_cost_usd"]
+__all__ = ["OURS", "Catalogue", "Model", "cost_usd", "worst_cost_usd"]
 
 BATCH_FACTOR = Fraction(1, 2)
 """Batches cost half, on every kind of token."""
 _WRITE_5M = Fraction(5, 4)
 _WRITE_1H = Fraction(2)
-_OURS = ("id", "known")
+OURS = ("id", "known")
+"""Fields that no entry may set."""
 
 
 class Model(BaseModel):
@@ -38,29 +40,29 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     id: str
-    aliases: list[str] = Field(default_factory=list)
-    input: float | None = Field(None, ge=0)
-    output: float | None = Field(None, ge=0)
-    cache_read: float | None = Field(None, ge=0)
-    tier: Literal["standard", "high"] = "standard"
-    max_output_tokens: int | None = Field(None, ge=1)
-    context_tokens: int | None = Field(None, ge=1)
-    max_images: int = Field(100, ge=1)
-    cache_minimum_tokens: int = Field(4096, ge=0)
-    characters_per_token: float = Field(4.0, gt=0)
-    thinking: list[str] | None = None
-    quiet: dict[str, Any] = Field(default_factory=dict)
-    always_thinks: bool = False
-    sampling: bool = False
-    temperature_with_top_p: bool = True
-    prefill: bool = False
-    effort: bool = True
-    forced_tools: bool = True
-    long_prompt_over_tokens: int | None = Field(None, ge=1)
-    long_prompt_factor: float = Field(1.0, ge=1)
-    retires_on: date | None = None
-    earliest_retirement: date | None = None
-    replacement: str | None = None
+    aliases: list[str] = Field(default_factory=list, description="other names of the model")
+    input: float | None = Field(None, ge=0, description="USD per million input tokens")
+    output: float | None = Field(None, ge=0, description="USD per million output tokens")
+    cache_read: float | None = Field(None, ge=0, description="USD per million tokens read from the cache; else a tenth")
+    tier: Literal["standard", "high"] = Field("standard", description="which images it sees: 1568 px, or 2576 px")
+    max_output_tokens: int | None = Field(None, ge=1, description="the most that `api.max_tokens` may be")
+    context_tokens: int | None = Field(None, ge=1, description="the most tokens of a request with its answer")
+    max_images: int = Field(100, ge=1, description="the most images of one request")
+    cache_minimum_tokens: int = Field(4096, ge=0, description="a shorter prefix is not cached")
+    characters_per_token: float = Field(4.0, gt=0, description="of English prose, for estimates")
+    thinking: list[str] | None = Field(None, description="the values of `thinking.type` that it takes")
+    quiet: dict[str, Any] = Field(default_factory=dict, description="sent where `api.thinking` is not set")
+    always_thinks: bool = Field(False, description="thinking cannot be switched off")
+    sampling: bool = Field(False, description="takes temperature, top_p and top_k")
+    temperature_with_top_p: bool = Field(True, description="takes both in one request")
+    prefill: bool = Field(False, description="takes the start of an answer")
+    effort: bool = Field(True, description="takes `output_config.effort`")
+    forced_tools: bool = Field(True, description="can be made to call a tool: `prompt.schema_via`")
+    long_prompt_over_tokens: int | None = Field(None, ge=1, description="where a longer prompt costs more")
+    long_prompt_factor: float = Field(1.0, ge=1, description="... how many times as much, all of it")
+    retires_on: date | None = Field(None, description="the day from which it answers no more")
+    earliest_retirement: date | None = Field(None, description="it answers at least until then")
+    replacement: str | None = Field(None, description="what the service recommends instead")
     known: bool = True
 
     @property
@@ -117,7 +119,8 @@ def cost_usd(model: Model, usage: Usage, *, batch: bool = False) -> float | None
     """
     if not model.priced:
         return None
-    return float(_cost(model, usage) * (BATCH_FACTOR if batch else 1))
+    total, denominator = _cost(model, usage)
+    return total * BATCH_FACTOR.numerator / (denominator * BATCH_FACTOR.denominator) if batch else total / denominator
 
 
 def worst_cost_usd(model: Model, input_tokens: int, max_tokens: int) -> float | None:
@@ -129,29 +132,48 @@ def worst_cost_usd(model: Model, input_tokens: int, max_tokens: int) -> float | 
         return None
     written = Usage(0, max_tokens, input_tokens, 0, input_tokens)
     read = Usage(0, max_tokens, 0, input_tokens)
-    return float(max(_cost(model, written), _cost(model, read)))
+    (dear, denominator), (dearer, _) = _cost(model, written), _cost(model, read)
+    return max(dear, dearer) / denominator
 
 
-def _cost(model: Model, usage: Usage) -> Fraction:
-    price = _fraction(model.input)
-    read = _fraction(model.cache_read) if model.cache_read is not None else price / 10
+def _cost(model: Model, usage: Usage) -> tuple[int, int]:
+    """The cost as numerator and denominator; the denominator is the model's own."""
+    factor = model.long_prompt_factor if model.long_prompt_over_tokens is not None else 1.0
+    rates = _rates(model.input or 0.0, model.output or 0.0, model.cache_read, factor)
     hour = min(usage.cache_creation_1h_tokens, usage.cache_creation_input_tokens)
     total = (
-        price * usage.input_tokens
-        + price * _WRITE_5M * (usage.cache_creation_input_tokens - hour)
-        + price * _WRITE_1H * hour
-        + read * usage.cache_read_input_tokens
-        + _fraction(model.output) * usage.output_tokens
+        rates.input * usage.input_tokens
+        + rates.write_5m * (usage.cache_creation_input_tokens - hour)
+        + rates.write_1h * hour
+        + rates.read * usage.cache_read_input_tokens
+        + rates.output * usage.output_tokens
     )
     prompt = usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens
-    if model.long_prompt_over_tokens is not None and prompt > model.long_prompt_over_tokens:
-        total *= _fraction(model.long_prompt_factor)
-    return total / 1_000_000
+    is_long = model.long_prompt_over_tokens is not None and prompt > model.long_prompt_over_tokens
+    return total * (rates.long_factor if is_long else rates.usual_factor), rates.denominator
+
+
+class _Rates(NamedTuple):
+    """USD per token as integers over one denominator, so that a bill takes no fractions; the factors are in it too."""
+
+    input: int
+    write_5m: int
+    write_1h: int
+    read: int
+    output: int
+    usual_factor: int
+    long_factor: int
+    denominator: int
 
 
 @cache
-def _fraction(value: float | None) -> Fraction:
-    return Fraction(repr(value)) if value is not None else Fraction(0)
+def _rates(entry: float, answer: float, cache_read: float | None, long_factor: float) -> _Rates:
+    price = Fraction(repr(entry))
+    read = Fraction(repr(cache_read)) if cache_read is not None else price / 10
+    prices = [price, price * _WRITE_5M, price * _WRITE_1H, read, Fraction(repr(answer))]
+    shared, factor = lcm(*(each.denominator for each in prices)), Fraction(repr(long_factor))
+    whole = (int(each * shared) for each in prices)
+    return _Rates._make((*whole, factor.denominator, factor.numerator, shared * factor.denominator * 1_000_000))
 
 
 @cache
@@ -160,9 +182,9 @@ def _shipped() -> dict[str, dict[str, Any]]:
 
 
 def _model(name: str, entry: Mapping[str, Any]) -> Model:
-    unknown = [key for key in entry if key not in Model.model_fields or key in _OURS]
+    unknown = [key for key in entry if key not in Model.model_fields or key in OURS]
     if unknown:
-        allowed = ", ".join(key for key in Model.model_fields if key not in _OURS)
+        allowed = ", ".join(key for key in Model.model_fields if key not in OURS)
         raise ConfigError(f"models.{name}.{unknown[0]}: unknown key; allowed: {allowed}")
     try:
         return Model.model_validate({**entry, "id": name})

@@ -20,7 +20,7 @@ from pipeline.api.retry import Action, AttemptFailedError, Verdict, judge, retry
 from pipeline.api.transport import Reply, Session, Unanswered
 from pipeline.errors import AnswerError, ErrorType, RunStoppedError
 from pipeline.limits.pacer import Need, OutageError, Pacer, Permit
-from pipeline.records import Attempt, Usage
+from pipeline.records import Attempt, Mode, Usage
 from pipeline.settings import SettingsRetry
 
 __all__ = ["Answered", "Client", "FileGoneError", "Question", "Recorder", "RequestTooLargeError"]
@@ -88,6 +88,7 @@ class Answered:
     latency_ms: float
     cost_usd: float
     request_id: str | None
+    mode: Mode = Mode.MESSAGES
 
 
 class Client:
@@ -122,8 +123,19 @@ class Client:
             PacerClosedError: the run drains; nothing more was sent.
             BudgetReachedError: the budget has no room.
         """
-        made, failures = 0, list[AttemptFailedError]()
         in_outage = self._pacer.outlasted
+        try:
+            return await self._once(question, 1)
+        except AttemptFailedError as error:
+            first = error
+        except AnswerError as error:
+            error.attempts = 1
+            raise
+        return await self._again(question, first, in_outage=in_outage)
+
+    async def _again(self, question: Question, first: AttemptFailedError, *, in_outage: bool) -> Answered:
+        """What follows a first attempt that failed. Most do not: they are spared the loop."""
+        made, failures = 0, [first]
 
         async def pause(seconds: float) -> None:
             last = failures[-1]
@@ -134,6 +146,8 @@ class Client:
             async for attempt in loop:
                 with attempt:
                     made += 1
+                    if made == 1:
+                        raise first
                     return await self._noted(question, made, failures)
         except AttemptFailedError as error:
             raise self._final(error.verdict, made, question) from error
@@ -237,6 +251,7 @@ class Client:
                 verdict.error_type,
                 reply.status,
                 verdict.message,
+                extra={"item_id": ticket.question.item_id, "request_id": reply.request_id},
             )
             return replace(verdict, action=Action.RETRY, elsewhere=True)
         return verdict

@@ -7,19 +7,22 @@ Lone surrogates, which JSON allows and UTF-8 does not, become U+FFFD in both dir
 """
 
 import json
-from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import pybase64
 
 from pipeline.errors import AnswerError, ErrorType
 from pipeline.images.geometry import HIGH, image_tokens
 from pipeline.records import Block, Message, PreparedImage, ToolResult, Usage
 
-__all__ = ["CACHE_MARK", "Answer", "BodyWriter", "ErrorBody", "parse_answer", "parse_error"]
+__all__ = ["CACHE_MARK", "CACHE_MARK_HOUR", "Answer", "BodyWriter", "ErrorBody", "parse_answer", "parse_error"]
 
 CACHE_MARK = {"type": "ephemeral"}
 """Ends the prefix that is cached, for five minutes after its last use."""
+CACHE_MARK_HOUR = {"type": "ephemeral", "ttl": "1h"}
+"""The same for an hour, at twice the input's price instead of 1.25 times: for batches, answered at leisure."""
 
 _KNOWN_BLOCKS = {"text", "thinking", "redacted_thinking", "tool_use", "fallback"}
 _KNOWN_STOPS = {
@@ -53,7 +56,7 @@ class BodyWriter:
     Args:
         settings: everything of the body beside `messages`, as plain JSON values.
         examples: messages that come before every conversation; written once, their images too.
-        mark_examples: whether the last of them ends the cached prefix.
+        mark: put on the last of them, where it ends the cached prefix.
         unseen_tokens: what an image of unknown size is taken to cost, the most that the model can see.
     """
 
@@ -62,13 +65,13 @@ class BodyWriter:
         settings: Mapping[str, Any],
         examples: Sequence[Message] = (),
         *,
-        mark_examples: bool = False,
+        mark: Mapping[str, str] | None = None,
         unseen_tokens: int = HIGH.max_tokens,
     ) -> None:
         pieces = [_json(settings)[:-1] + b', "messages": [']
         for index, message in enumerate(examples):
             pieces.append(b", " if index else b"")
-            pieces += _message(message, marked=mark_examples and index == len(examples) - 1)
+            pieces += _message(message, mark if index == len(examples) - 1 else None)
         self._head = b"".join(pieces)
         self._joint = b", " if examples else b""
         self._unseen_tokens = unseen_tokens
@@ -133,20 +136,20 @@ def _plus(*counts: tuple[int, int]) -> tuple[int, int]:
     return sum(tokens for tokens, _ in counts), sum(characters for _, characters in counts)
 
 
-def _message(turn: Message, *, marked: bool = False) -> list[bytes]:
-    if len(turn.parts) == 1 and isinstance(turn.parts[0], str) and not marked:
+def _message(turn: Message, mark: Mapping[str, str] | None = None) -> list[bytes]:
+    if len(turn.parts) == 1 and isinstance(turn.parts[0], str) and mark is None:
         return [_json({"role": turn.role, "content": turn.parts[0]})]
-    return [f'{{"role": "{turn.role}", "content": '.encode(), *_content(turn.parts, marked=marked), b"}"]
+    return [f'{{"role": "{turn.role}", "content": '.encode(), *_content(turn.parts, mark), b"}"]
 
 
-def _content(parts: Sequence[_Part], *, marked: bool = False) -> list[bytes]:
-    """Blocks as a JSON list; the last one, a text, ends the cached prefix where `marked`."""
+def _content(parts: Sequence[_Part], mark: Mapping[str, str] | None = None) -> list[bytes]:
+    """Blocks as a JSON list; the last one, a text, carries the mark of the cached prefix."""
     pieces = [b"["]
     for index, part in enumerate(parts):
         pieces.append(b", " if index else b"")
         if isinstance(part, str):
-            mark = {"cache_control": CACHE_MARK} if marked and index == len(parts) - 1 else {}
-            pieces.append(_json({"type": "text", "text": part, **mark}))
+            ends = {"cache_control": mark} if mark is not None and index == len(parts) - 1 else {}
+            pieces.append(_json({"type": "text", "text": part, **ends}))
         elif isinstance(part, Block):
             pieces.append(_json(part.content))
         elif isinstance(part, ToolResult):
@@ -163,7 +166,7 @@ def _image(image: PreparedImage) -> list[bytes]:
         return [_json({"type": "image", "source": {"type": image.link.kind, target: image.link.target}})]
     kind = image.record.sent_media_type
     head = f'{{"type": "image", "source": {{"type": "base64", "media_type": "{kind}", "data": "'
-    return [head.encode(), b2a_base64(image.body, newline=False), b'"}}']
+    return [head.encode(), pybase64.b64encode(image.body), b'"}}']
 
 
 def _json(value: object) -> bytes:
@@ -329,7 +332,7 @@ def _text_or_none(value: object) -> str | None:
 
 def _kind(block: object) -> str:
     kind = block.get("type") if isinstance(block, dict) else None
-    return _word(kind) or "none"
+    return kind if isinstance(kind, str) and kind in _KNOWN_BLOCKS else _word(kind) or "none"
 
 
 def _word(value: object) -> str:

@@ -61,10 +61,12 @@ class SharedPrefix:
         return f"prompt.cache: {short} {self._minimum} on, so {verdict}"
 
 
-def body_writer(settings: Mapping[str, Any], examples: Sequence[Message], model: Model, *, mark: bool) -> BodyWriter:
-    """The writer of a run's bodies, its prefix marked at its end where asked for."""
+def body_writer(
+    settings: Mapping[str, Any], examples: Sequence[Message], model: Model, *, mark: Mapping[str, str] | None
+) -> BodyWriter:
+    """The writer of a run's bodies, its prefix marked at its end where a mark is given."""
     unseen = model.bounds.max_tokens if model.known else None
-    if mark and not examples:
-        settings = marked(settings)
+    if mark is not None and not examples:
+        settings = marked(settings, mark)
     more = {} if unseen is None else {"unseen_tokens": unseen}
-    return BodyWriter(settings, examples, mark_examples=mark and bool(examples), **more)
+    return BodyWriter(settings, examples, mark=mark if examples else None, **more)

@@ -1,48 +1,40 @@
 """The HTTP session with the service: one door for httpx, and the translation of its errors.
 
-aiohttp's transport under httpx's interface carries the requests: for one of 200 KB it takes a third of the CPU of
-httpx's own with 32 in flight, and a twentieth with 256 (`benchmarks/bench_transport.py`). Redirects are not followed:
-the key goes nowhere else. Certificates are always verified, against the bundle that ships with certifi, or that of
-`SSL_CERT_FILE` or `SSL_CERT_DIR` for a private authority; no proxy or netrc setting is read. Whatever the service says,
-the key is masked in it before anybody else sees it.
+`wire` carries the requests, aiohttp under httpx's interface. What every request repeats is made once: its URL, its
+headers. Redirects are not followed: the key goes nowhere else. Certificates are always verified, against the bundle
+that ships with certifi, or that of `SSL_CERT_FILE` or `SSL_CERT_DIR` for a private authority; no proxy or netrc setting
+is read. Whatever the service says, the key is masked in it before anybody else sees it.
 """
 
 import re
 import time
 import zlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import MappingProxyType
 from urllib.parse import unquote
 
-import aiohttp
 import anyio
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
+from pipeline.api.wire import CertificateError, Wire
 from pipeline.errors import ConfigError, ErrorType, RunStoppedError
 
 __all__ = ["MAX_ANSWER_BYTES", "Endpoint", "Reply", "Session", "Unanswered", "open_session"]
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """Some thirty times what 128,000 output tokens take; with 256 requests in flight a bound on memory too."""
-CONNECT_S = 10.0
-_CLOSE_S = 1.0
-_PIECE_BYTES = 512 * 1024
-"""A larger body goes out in pieces: written at once it would hold up every other request."""
+_PATHS = 16
+"""So many paths are known by their URL; there are few, but for those that name a file."""
 _SECRET_WORDS = ("key", "auth", "token", "secret", "cookie", "password", "credential", "signature")
 _SHORTEST_SECRET = 12
 """Shorter ones, such as the `ollama` that some servers want for a key, may be words of a caption."""
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError)
-_UNSENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-    httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
-)
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +101,22 @@ class Unanswered(Exception):  # noqa: N818 - it names an outcome, and is always 
 
 
 class Session:
-    """Sends bodies to one endpoint; made by `open_session`."""
+    """Sends bodies to one endpoint; made by `open_session`.
 
-    def __init__(self, client: httpx.AsyncClient, endpoint: Endpoint) -> None:
+    Args:
+        client: knows the base URL and the headers of every request.
+        transport: the client's; asked directly, since what the client adds on the way (redirects, cookies, hooks) is
+            what a session must not have.
+        endpoint: where requests go.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, transport: httpx.AsyncBaseTransport, endpoint: Endpoint) -> None:
         self._client = client
+        self._transport = transport
         self._timeout_s = endpoint.timeout_s
         self._secrets = endpoint.secrets
+        self._url = lru_cache(maxsize=_PATHS)(lambda path: client.build_request("GET", path).url)
+        self._headers = client.build_request("GET", "/").headers
 
     async def post(self, path: str, body: bytes, *, content_type: str | None = None) -> Reply:
         """Sends a body, of another type than JSON where given, and waits for the whole answer.
@@ -123,7 +125,7 @@ class Session:
             Unanswered: no whole answer came within the deadline.
             RunStoppedError: the server's certificate cannot be trusted; nothing was sent.
         """
-        return await self._ask("POST", path, body, {"content-type": content_type} if content_type else {})
+        return await self._ask("POST", path, body, content_type)
 
     async def get(self, path: str) -> Reply:
         """Asks for a resource.
@@ -143,49 +145,82 @@ class Session:
         """
         return await self._ask("DELETE", path, None)
 
-    async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None) -> Reply:
+    async def _ask(self, method: str, path: str, body: bytes | None, content_type: str | None = None) -> Reply:
         started = time.monotonic()
         with anyio.move_on_after(self._timeout_s):
             try:
-                response, raw = await self._exchange(method, path, body, dict(headers or {}))
+                response, raw = await self._exchange(method, path, body, content_type)
             except _FAILURES as error:
                 raise self._translated(error) from error
-            content = _decoded(raw, response.headers.get("content-encoding", ""))
-            said = {name: self._masked(value) for name, value in response.headers.items()}
-            for secret in self._secrets:
-                content = content.replace(secret.encode(), b"***")
+            said = self._said(response.headers.raw)
+            content = self.masked(_decoded(raw, said.get("content-encoding", "")))
             return Reply(response.status_code, said, content, (time.monotonic() - started) * 1000)
         raise Unanswered(ErrorType.TIMEOUT, f"no whole answer within {self._timeout_s:g} s", sent=True)
 
     async def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+        self, method: str, path: str, body: bytes | None, content_type: str | None
     ) -> tuple[httpx.Response, bytes]:
-        content: bytes | AsyncIterator[bytes] | None = body
-        if body is not None and len(body) > _PIECE_BYTES:
-            headers = {**headers, "content-length": str(len(body))}
-            content = _pieces(body)
-        request = self._client.build_request(method, path, content=content, headers=headers)
-        response = await self._client.send(request, stream=True)
+        headers = self._headers
+        if content_type is not None:
+            headers = httpx.Headers(headers)
+            headers["content-type"] = content_type
+        request = httpx.Request(method, self._url(path), headers=headers, content=body)
+        response = await self._transport.handle_async_request(request)
         try:
             return response, await _whole_body(response)
         finally:
-            # An answer that is here is not given up because the run ends while its connection is put away.
-            with anyio.move_on_after(_CLOSE_S, shield=True):
+            await response.aclose()
+
+    @asynccontextmanager
+    async def streamed(
+        self,
+        method: str,
+        path: str,
+        content: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> AsyncIterator[httpx.Response]:
+        """An exchange whose bodies go by in pieces, for what is too large to be held. No deadline of its own.
+
+        What arrives is neither decoded nor masked: `masked` is for what is kept of it.
+
+        Raises:
+            Unanswered: it did not come to its end.
+            RunStoppedError: as `post`.
+        """
+        request = self._client.build_request(method, path, content=content, headers=dict(headers))
+        try:
+            response = await self._client.send(request, stream=True)
+            try:
+                yield response
+            finally:
                 await response.aclose()
+        except _FAILURES as error:
+            raise self._translated(error) from error
+
+    def masked(self, raw: bytes) -> bytes:
+        """What arrived, with the key masked in it."""
+        for secret in self._secrets:
+            raw = raw.replace(secret.encode(), b"***")
+        return raw
+
+    def _said(self, raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+        """Headers as text, names in lower case, the key masked; one that came twice is one list."""
+        said: dict[str, str] = {}
+        for name, value in raw:
+            key, text = name.decode("latin-1").lower(), self._masked(value.decode("utf-8", "replace"))
+            said[key] = f"{said[key]}, {text}" if key in said else text
+        return said
 
     def _translated(self, error: Exception) -> Unanswered | RunStoppedError:
-        """Our error for one of the lower libraries; by aiohttp's own, as its bridge calls a reset a timeout."""
-        cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError | OSError) else error
-        if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-            problem = self._masked(_line(str(cause.certificate_error)))
+        """Our error for one of httpx's."""
+        reason = self._masked(_line(str(error))) or type(error).__name__
+        if isinstance(error, CertificateError):
             return RunStoppedError(
-                f"{self._client.base_url.host}: its certificate cannot be trusted, so nothing was sent: {problem}; "
+                f"{self._client.base_url.host}: its certificate cannot be trusted, so nothing was sent: {reason}; "
                 "check api.base_url and the clock, or name a private authority's bundle in SSL_CERT_FILE"
             )
-        is_timeout = isinstance(cause, aiohttp.ServerTimeoutError | httpx.TimeoutException)
-        kind = ErrorType.TIMEOUT if is_timeout else ErrorType.CONNECTION_ERROR
-        reason = self._masked(_line(str(cause))) or type(cause).__name__
-        return Unanswered(kind, reason, sent=not isinstance(cause, _UNSENT))
+        kind = ErrorType.TIMEOUT if isinstance(error, httpx.TimeoutException) else ErrorType.CONNECTION_ERROR
+        return Unanswered(kind, reason, sent=not isinstance(error, _UNSENT))
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
@@ -202,37 +237,29 @@ async def open_session(endpoint: Endpoint, connections: int) -> AsyncIterator[Se
     """
     url, auth = _address(endpoint)
     _check_headers(endpoint.headers)
-    tls = httpx.create_ssl_context()
-    async with (
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, ttl_dns_cache=60, ssl=tls),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        ) as carrier,
-        httpx.AsyncClient(
-            base_url=url,
-            auth=auth,
-            headers={**endpoint.headers, "accept-encoding": "identity"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            transport=AiohttpTransport(verify=tls, client=carrier, trust_env=False),
-            follow_redirects=False,
-            trust_env=False,
-            timeout=httpx.Timeout(None, connect=CONNECT_S),
-        ) as client,
-    ):
-        yield Session(client, endpoint)
+    transport = Wire(connections, httpx.create_ssl_context())
+    async with httpx.AsyncClient(
+        base_url=url,
+        headers={**endpoint.headers, **auth, "accept-encoding": "identity"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        transport=transport,
+        follow_redirects=False,
+        trust_env=False,
+        timeout=None,  # noqa: S113 - the wire's for connecting, the session's for everything
+    ) as client:
+        yield Session(client, transport, endpoint)
 
 
-def _address(endpoint: Endpoint) -> tuple[httpx.URL, tuple[str, str] | None]:
-    """The URL without its userinfo, which would be logged with it, and the userinfo."""
+def _address(endpoint: Endpoint) -> tuple[httpx.URL, dict[str, str]]:
+    """The URL without its userinfo, which would be logged with it, and the header that says the same."""
     try:
         url = httpx.URL(endpoint.base_url)
     except (httpx.InvalidURL, ValueError):
         raise ConfigError("api.base_url: found what is no URL; allowed: such as https://api.anthropic.com") from None
     if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) < 65536:
         raise ConfigError("api.base_url: allowed: http:// or https://, a host, and a port up to 65535")
-    return url.copy_with(userinfo=b""), (url.username, url.password) if url.userinfo else None
+    user = b64encode(f"{url.username}:{url.password}".encode()).decode()
+    return url.copy_with(userinfo=b""), {"authorization": f"Basic {user}"} if url.userinfo else {}
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
@@ -243,19 +270,20 @@ def _check_headers(headers: Mapping[str, str]) -> None:
             raise ConfigError(f"api.headers.{name}: holds characters that no header may carry")
 
 
-async def _pieces(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), _PIECE_BYTES):
-        yield body[start : start + _PIECE_BYTES]
-
-
 async def _whole_body(response: httpx.Response) -> bytes:
     chunks, total = [], 0
-    async for chunk in response.aiter_raw():
+    async for chunk in _stream(response):
         total += len(chunk)
         chunks.append(chunk)
         if total > MAX_ANSWER_BYTES:
             break
     return b"".join(chunks)[:MAX_ANSWER_BYTES]
+
+
+def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise httpx.StreamError("a transport of an event loop answers in its own kind of stream")
+    return response.stream
 
 
 def _decoded(raw: bytes, encoding: str) -> bytes:

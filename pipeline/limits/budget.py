@@ -13,11 +13,20 @@ _ROUNDING_USD = 1e-9
 
 @dataclass(slots=True)
 class Budget:
-    """One run's money in US dollars; `limit_usd` is `None` where it has no limit."""
+    """One run's money in US dollars; `limit_usd` is `None` where it has no limit.
+
+    Attributes:
+        grows: whether the limit is a lease that may be raised.
+        wanted_usd: what the next request may cost, where it waits for that.
+        worst_usd: the most that one request could cost so far.
+    """
 
     limit_usd: float | None
     spent_usd: float = 0.0
     reserved_usd: float = 0.0
+    grows: bool = False
+    wanted_usd: float = 0.0
+    worst_usd: float = 0.0
 
     def may_reserve(self, worst_usd: float) -> bool:
         """Whether a request that may cost so much fits beside what is spent and reserved."""
@@ -31,6 +40,7 @@ class Budget:
 
     def reserve(self, worst_usd: float) -> None:
         """Sets the money aside."""
+        self.wanted_usd, self.worst_usd = 0.0, max(self.worst_usd, worst_usd)
         self.reserved_usd += worst_usd
 
     def settle(self, worst_usd: float, actual_usd: float) -> None:

@@ -8,9 +8,11 @@ import math
 
 from pipeline.limits.breaker import Breaker
 from pipeline.limits.headers import parse_limit_headers
+from pipeline.limits.leasing import LaneLease, LaneReport
 from pipeline.limits.meters import Amounts, Meters, Need
 from pipeline.limits.permits import End, Permit, Tells
 from pipeline.limits.places import Places
+from pipeline.limits.tenure import Tenure
 from pipeline.settings import SettingsLimits
 
 __all__ = ["MOST_PLACES", "Lane"]
@@ -27,6 +29,7 @@ class Lane:
         weight: its part of the requests, where several could take one.
         now: seconds on the caller's clock.
         longest_wait_s: between two probes of an outage, where that is shorter than the breaker's own.
+        leased: whether it sends only what a lease allows, as one of several workers of a run.
 
     Attributes:
         in_flight: requests sent and not answered.
@@ -34,9 +37,19 @@ class Lane:
         retired: it takes no more requests in this run.
         breaker: open during an outage.
         meters: the three limits.
+        tenure: by whose leases it goes, `None` where it has the limits to itself.
     """
 
-    def __init__(self, limits: SettingsLimits, weight: float, now: float, longest_wait_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        limits: SettingsLimits,
+        weight: float,
+        now: float,
+        longest_wait_s: float = math.inf,
+        *,
+        leased: bool = False,
+    ) -> None:
+        self.tenure = Tenure() if leased else None
         self.weight = weight
         self.meters = Meters(limits, now)
         self.breaker = Breaker.waiting(longest_wait_s)
@@ -66,7 +79,11 @@ class Lane:
             return "", math.inf
         if self.in_flight >= self.places and not self.breaker.is_open:
             return "", math.inf
+        if self.tenure is not None and not self.tenure.admits(self.in_flight, now):
+            return "", math.inf
         binding, wait = self.meters.wait_s(self.meters.amounts(need), now)
+        if self.tenure is not None:
+            self.tenure.awaits(binding)
         wait = max(wait, self.paused_s(now), self.breaker.wait_s(now))
         return binding, wait if wait > _HARDLY_S else 0.0
 
@@ -75,6 +92,8 @@ class Lane:
         amounts = self.meters.amounts(need)
         self.meters.take(amounts, now)
         self.in_flight += 1
+        if self.tenure is not None:
+            self.tenure.count(amounts)
         return amounts, self.breaker.sent()
 
     def ended(self, permit: Permit, end: End, now: float) -> bool:
@@ -84,6 +103,8 @@ class Lane:
         said = parse_limit_headers(end.headers or {})
         known = end.latency_s is not None or said.requests_limit is not None
         self._alone = self._alone and not known
+        if self.tenure is not None:
+            self.tenure.heard(said, known=known)
         self.meters.adopt(said, now)
         if said.requests_limit is not None:
             self._places.announced()
@@ -91,6 +112,23 @@ class Lane:
             self.meters.correct(permit.need, permit.amounts, end.usage, now)
         self.retired = self.retired or end.retire
         return self._heed(permit, end, now)
+
+    def adopt(self, lease: LaneLease, until: float, now: float) -> None:
+        """A lease came, good until then."""
+        if self.tenure is None:
+            raise RuntimeError("a lane that has the limits to itself takes no lease")
+        self.tenure.adopt(lease, until)
+        self._alone = self._alone and not lease.known
+        self._paused_until = max(self._paused_until, now + lease.pause_s)
+        if lease.whole.get("requests"):
+            self._places.announced()
+        self.meters.lease(lease, now)
+
+    def report(self, now: float) -> LaneReport:
+        """What the lessor is to know of it; what was used and waited for counts from now on anew."""
+        if self.tenure is None:
+            raise RuntimeError("a lane that has the limits to itself reports to nobody")
+        return self.tenure.report(self.in_flight, now)
 
     def _heed(self, permit: Permit, end: End, now: float) -> bool:
         """What an end tells of the service: to the breaker, the places and the pause."""
@@ -123,6 +161,8 @@ class Lane:
     def _limited(self, end: End, now: float) -> None:
         """A 429. Where the limits are known, the meters answer for it, and not the number in flight."""
         self._paused_until = max(self._paused_until, now + (end.pause_s or 0.0))
+        if self.tenure is not None:
+            self.tenure.paused_until = self._paused_until
         self.meters.exhausted(parse_limit_headers(end.headers or {}), self._paused_until)
         if end.ramp:
             self.meters.slow_down(now)

@@ -7,10 +7,12 @@ enforces it; the rest of a second is left to the wire, on which requests bunch u
 own bucket governs how much of the rate is taken (`sharing`).
 """
 
+import math
 from dataclasses import dataclass
 
 from pipeline.limits.bucket import Bucket
 from pipeline.limits.headers import LimitHeaders
+from pipeline.limits.leasing import LaneLease
 from pipeline.limits.sharing import Share
 from pipeline.records import Usage
 from pipeline.settings import SettingsLimits
@@ -25,6 +27,16 @@ _SETTLE_S = {"requests": 0.3, "input": 0.3, "output": 8.0}
 _COARSE = 2.0
 """A bucket of ours that holds less than so many has no room for the wire's jitter, nor has a strict one there."""
 _WIDER, _WIDEST = 0.02, 0.08
+_WHOLE = 0.9
+"""A request that takes so much of what a strict bucket holds has to find that full: what comes a moment early is
+refused, and what comes late is lost. So such requests leave a part of the rate unused from the start."""
+_TIGHT_MARGIN = 0.012
+_NARROWER = _WIDER / 200
+"""What an answer takes back of a margin: in balance with `_WIDER` where one request in two hundred is refused."""
+_HARDLY = 1e-6
+_DEEP, _DEEPEST_S = 3.0, 15.0
+"""A small part of a limit must be saved up for so many requests, at most so long: else what one limit lets through
+while another holds a request up is lost."""
 _RAMP_S = 60.0
 """A slowed-down rate is back at its whole after so long."""
 _TEXT_RATIO_START = 0.3
@@ -64,15 +76,22 @@ class _Meter:
 
     Attributes:
         margin: the part of the rate that is left unused, so that requests a second apart never arrive closer.
+        whole: the rate of all workers of the run, by which the service's bucket is measured; 0 where it is `rate`.
+        begun: whether a lease has given it anything yet.
+        tight: whether the last request took a strict bucket whole.
     """
 
     rate: float
     bucket: Bucket
     share: Share
     margin: float = 0.0
+    whole: float = 0.0
+    begun: bool = False
+    tight: bool = False
 
     def pace(self, ramp: float, now: float) -> None:
-        self.bucket.pace(self.rate * self.share.factor * (1 - self.margin) * ramp, now)
+        unused = max(self.margin, _TIGHT_MARGIN if self.tight else 0.0)
+        self.bucket.pace(self.rate * self.share.factor(tight=self.tight) * (1 - unused) * ramp, now)
 
 
 class Meters:
@@ -111,7 +130,7 @@ class Meters:
         for name, meter in self._meters.items():
             # Output is charged when it is there: a request needs no room for it yet, but the bucket must not be near
             # its end.
-            room_s = 0.0 if name == "output" else amounts[name] * 60 / meter.rate
+            room_s = 0.0 if name == "output" else amounts[name] * 60 / (meter.whole or meter.rate)
             wait = max(meter.bucket.wait_s(amounts[name], now), meter.share.wait_s(room_s, now))
             if wait > longest_s:
                 longest, longest_s = name, wait
@@ -120,6 +139,10 @@ class Meters:
     def take(self, amounts: Amounts, now: float) -> None:
         """Reserves what a request is expected to take."""
         for name, meter in self._meters.items():
+            tight = name != "output" and amounts[name] >= _WHOLE * (meter.whole or meter.rate) / 60
+            if tight != meter.tight:
+                meter.tight = tight
+                meter.pace(self._ramp, now)
             meter.bucket.take(amounts[name], now)
 
     def correct(self, need: Need, amounts: Amounts, usage: Usage, now: float) -> None:
@@ -131,6 +154,7 @@ class Meters:
         }
         for name, meter in self._meters.items():
             meter.bucket.correct(amounts[name] - actual[name], now)
+            meter.margin = max(0.0, meter.margin - _NARROWER)
         self._answers += 1
         self._output_mean += max(_LEARN, 1 / self._answers) * (actual["output"] - self._output_mean)
         text = actual["input"] + usage.cache_read_input_tokens - need.image_tokens
@@ -151,6 +175,20 @@ class Meters:
         for meter in self._meters.values():
             meter.pace(self._ramp, now)
 
+    def lease(self, lease: LaneLease, now: float) -> None:
+        """Follows the part of a run's limits that this worker has; of a new one it has saved nothing up."""
+        self._auto = set()
+        one_s = 60 / max(lease.rates.get("requests", math.inf), _HARDLY)
+        deep_s = min(_DEEPEST_S, _DEEP * one_s)
+        for name, rate in lease.rates.items():
+            self._limit(name, max(rate, _HARDLY), now, deep_s)
+            meter = self._meters[name]
+            meter.whole = lease.whole[name]
+            if not meter.begun:
+                meter.bucket.level = min(meter.bucket.burst, lease.phase * rate * one_s / 60)
+                meter.begun = rate > _HARDLY
+            meter.pace(self._ramp, now)
+
     def exhausted(self, said: LimitHeaders, until: float) -> None:
         """A 429 said which limits are used up: their buckets start from nothing once the wait is over."""
         for name, (limit, remaining) in said.pairs().items():
@@ -159,7 +197,8 @@ class Meters:
                 continue
             if remaining == 0:
                 meter.bucket.drain(until)
-            if limit and meter.bucket.burst < _COARSE and remaining < min(limit, _COARSE * 60):
+            is_near = meter.tight or (meter.bucket.burst < _COARSE and remaining < _COARSE * 60)
+            if limit and is_near and remaining < limit:
                 meter.margin = min(_WIDEST, meter.margin + _WIDER)
 
     def slow_down(self, now: float) -> None:
@@ -171,20 +210,20 @@ class Meters:
     def is_shared(self, name: str) -> bool:
         """Whether others take their part of that limit."""
         meter = self._meters.get(name)
-        return meter is not None and meter.share.factor < 1
+        return meter is not None and meter.share.factor(tight=meter.tight) < 1
 
     def fill(self, name: str, now: float) -> float:
         """How far that limit is used up, 0 (free, or not known) to 1."""
         meter = self._meters.get(name)
         return 0.0 if meter is None else meter.bucket.fill(now)
 
-    def _limit(self, name: str, rate: float, now: float) -> None:
-        meter = self._meters.get(name)
+    def _limit(self, name: str, rate: float, now: float, deep_s: float = 0.0) -> None:
+        meter, burst_s = self._meters.get(name), max(BURST_S[name], deep_s)
         if meter is None:
-            self._meters[name] = _Meter(rate, Bucket.full(rate, BURST_S[name], now), Share(_SETTLE_S[name]))
+            self._meters[name] = _Meter(rate, Bucket.full(rate, burst_s, now), Share(_SETTLE_S[name]))
         elif meter.rate != rate:
             meter.rate = rate
-            meter.bucket.adopt(rate, BURST_S[name], now)
+            meter.bucket.adopt(rate, burst_s, now)
 
 
 def _believable(need: Need) -> float:

@@ -24,6 +24,7 @@ import anyio
 
 from pipeline.limits.budget import Budget
 from pipeline.limits.lane import MOST_PLACES, Lane
+from pipeline.limits.leasing import Lease, MoneyReport, Report
 from pipeline.limits.meters import Need
 from pipeline.limits.permits import End, Permit
 from pipeline.limits.quota import RetryQuota
@@ -83,9 +84,10 @@ class Pacer:
         budget: the run's money, by default that of `limits`.
         weights: one for each endpoint.
         longest_wait_s: between two probes of an outage, at most.
+        leased: whether it paces one of several workers of a run, and sends only what leases allow.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one have a default
         self,
         limits: SettingsLimits,
         *,
@@ -93,19 +95,26 @@ class Pacer:
         budget: Budget | None = None,
         weights: Sequence[float] = (1.0,),
         longest_wait_s: float = math.inf,
+        leased: bool = False,
     ) -> None:
         self._clock = clock
         self.budget = budget or Budget(limits.budget_usd)
-        self._lanes = [Lane(limits, weight, clock(), longest_wait_s) for weight in weights]
+        if leased and limits.budget_usd is not None:
+            self.budget = Budget(0.0, grows=True)
+        self._lanes = [Lane(limits, weight, clock(), longest_wait_s, leased=leased) for weight in weights]
         self._passed = 0.0
         self._quota = RetryQuota(at=clock())
         self._taken = 0
-        self._place_queue = anyio.Lock()
-        self._permit_queue = anyio.Lock()
-        self._retry_queue = anyio.Lock()
-        self._changed = anyio.Event()
+        # A lock that is free is taken at once; who waits for one that is not is served in order all the same.
+        self._place_queue = anyio.Lock(fast_acquire=True)
+        self._permit_queue = anyio.Lock(fast_acquire=True)
+        self._retry_queue = anyio.Lock(fast_acquire=True)
+        self._changed: anyio.Event | None = None
         self._closing = anyio.Event()
         self._binding = ("", self._lanes[0])
+        self._reason = ""
+        self.waits_s: dict[str, float] = {}
+        """Seconds that the head of the queue waited, by what for: a limit, `concurrency`, `budget`, or a `pause`."""
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -118,7 +127,9 @@ class Pacer:
         """
         async with self._place_queue:
             while not self.closed and self._taken >= self._open_places:
-                await self._changed.wait()
+                before = self._clock()
+                await self._next_change().wait()
+                self._waited("concurrency", before)
             if self.closed:
                 raise PacerClosedError
             self._taken += 1
@@ -146,7 +157,9 @@ class Pacer:
                 lane, wait = self._choice(need, tried, self._clock())
                 if lane is not None:
                     break
-                await _wait_for(self._changed, wait)
+                before = self._clock()
+                await _wait_for(self._next_change(), wait)
+                self._waited(self._reason, before)
             now = self._clock()
             amounts, probe = lane.begin(need, now)
             self._passed = max(self._passed, lane.passed)
@@ -167,8 +180,22 @@ class Pacer:
             return
         async with self._retry_queue:
             while not self.closed and (wait := self._quota.wait_s(self._clock())) > 0:
-                await _wait_for(self._changed, wait)
+                await _wait_for(self._next_change(), wait)
             self._quota.take(self._clock())
+
+    def report(self, ack: int) -> Report:
+        """What the lessor of a run's limits is to know of this worker, which goes by the lease of that number."""
+        now, budget = self._clock(), self.budget
+        money = MoneyReport(budget.spent_usd, budget.reserved_usd, budget.wanted_usd, budget.worst_usd)
+        return Report(ack, tuple(lane.report(now) for lane in self._lanes), money)
+
+    def adopt(self, lease: Lease, until: float) -> None:
+        """A lease came, good until that moment on the pacer's clock."""
+        for lane, part in zip(self._lanes, lease.lanes, strict=True):
+            lane.adopt(part, until, self._clock())
+        if lease.ceiling_usd is not None:
+            self.budget.limit_usd, self.budget.grows = lease.ceiling_usd, lease.more
+        self._wake()
 
     def close(self) -> None:
         """Gives no more permits, and sends those that wait away."""
@@ -207,8 +234,11 @@ class Pacer:
             raise OutageError
         if not self.budget.may_reserve(need.worst_usd):
             # What is in flight may turn out cheaper than was reserved for it; nothing else makes room.
-            if not any(lane.in_flight for lane in self._lanes) or not self.budget.could_ever(need.worst_usd):
+            is_stuck = not any(lane.in_flight for lane in self._lanes) or not self.budget.could_ever(need.worst_usd)
+            if is_stuck and not self.budget.grows:
                 raise BudgetReachedError
+            self.budget.wanted_usd = need.worst_usd
+            self._reason = "budget"
             return None, math.inf
         waits = [(lane, *lane.wait_s(need, now)) for lane in self._lanes]
         ready = [lane for lane, _, wait in waits if wait == 0]
@@ -217,7 +247,11 @@ class Pacer:
         lane, binding, wait = min(waits, key=lambda each: each[2])
         if binding:
             self._binding = (binding, lane)
+        self._reason = binding or "pause"
         return None, wait
+
+    def _waited(self, reason: str, since: float) -> None:
+        self.waits_s[reason] = self.waits_s.get(reason, 0.0) + self._clock() - since
 
     def _ended(self, permit: Permit, end: End) -> bool:
         now = self._clock()
@@ -238,9 +272,16 @@ class Pacer:
     def _open_places(self) -> int:
         return sum(lane.places for lane in self._lanes)
 
+    def _next_change(self) -> anyio.Event:
+        """What `_wake` sets next; made only where somebody waits for it."""
+        if self._changed is None:
+            self._changed = anyio.Event()
+        return self._changed
+
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 async def _wait_for(event: anyio.Event, seconds: float) -> None:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 __all__ = ["Share"]
 
 _FULL_FROM = 0.4
+_TIGHT_FULL_FROM = 0.15
+"""Of a bucket that every request empties: how full it is then tells when one came, and hardly of anybody else."""
 _LEAST_AT = 0.04
 _LEAST = 0.08
 """A dozen programs on one account still share it; more of them live by refusals."""
@@ -47,10 +49,9 @@ class Share:
         self.left += weight * (min(1.0, left) - self.left)
         self.latest, self.at = left, now
 
-    @property
-    def factor(self) -> float:
-        """The part of the rate that is to be taken, above 0 and at most 1."""
-        slope = (1 - _LEAST) / (_FULL_FROM - _LEAST_AT)
+    def factor(self, *, tight: bool = False) -> float:
+        """The part of the rate that is to be taken, above 0 and at most 1; `tight` where a request takes it all."""
+        slope = (1 - _LEAST) / ((_TIGHT_FULL_FROM if tight else _FULL_FROM) - _LEAST_AT)
         return min(1.0, max(_LEAST, _LEAST + slope * (self.left - _LEAST_AT)))
 
     def wait_s(self, seconds: float, now: float) -> float:

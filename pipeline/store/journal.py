@@ -15,8 +15,8 @@ commit is one `fsync`; many answers share a commit (see `ledger`). For one item 
 6. *published*: the rows leave the journal. Crash before: as after 4.
 
 `settled` stays for ever: it is the index by which the next run skips, keyed by a 16-byte hash of the item id, so
-that its size (about 50 bytes an item) does not depend on captions. `database` guards the file, `pending` holds the
-rows of steps 3 to 6.
+that its size (about 50 bytes an item) does not depend on captions; the module of that name has it. `database` guards
+the file, `pending` holds the rows of steps 3 to 6.
 
 Rejected: appending to one log file (group commit, checksums and torn tails would be ours to get right, and the index
 a second store); writing Parquet row by row (a part cannot be appended to); a server database (a cron job on a laptop
@@ -28,11 +28,9 @@ This module is synchronous SQL and nothing else; `ledger` decides when, and on w
 import json
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -41,30 +39,9 @@ from pipeline.store.database import Database
 from pipeline.store.keys import item_key
 from pipeline.store.pending import PendingRow, PendingRows, Reservation
 from pipeline.store.schema import Kind
+from pipeline.store.settled import SettledAs, SettledIndex, Standing
 
 __all__ = ["Journal", "PaidTurn", "PendingRow", "Reservation", "SettledAs", "Standing", "item_key"]
-
-_LOOKUP_BATCH = 1000
-_SETTLE = (
-    "INSERT INTO settled VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET state=excluded.state, "
-    "error_type=excluded.error_type WHERE settled.state != 0"
-)
-
-
-class SettledAs(IntEnum):
-    """How an item stands under one fingerprint."""
-
-    SUCCEEDED = 0
-    FAILED = 1
-    FAILED_RETRYABLE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the journal knows of an item: settled how, and of what error."""
-
-    state: SettledAs
-    error_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +54,7 @@ class PaidTurn:
     answer: bytes = field(repr=False)
 
 
-class Journal:
+class Journal(SettledIndex):
     """One connection to the journal. Not thread-safe: one thread at a time.
 
     Args:
@@ -95,9 +72,8 @@ class Journal:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.database = Database(path, read_only=read_only)
-        self._db = self.database.connection
+        super().__init__(self.database.connection)
         self.pending = PendingRows(self._db)
-        self._ids: dict[str, int] = {}
 
     def close(self) -> None:
         """Closes the connection; the write-ahead log is folded into the file."""
@@ -130,7 +106,7 @@ class Journal:
     def rollback(self) -> None:
         """Takes it back."""
         self.database.rollback()
-        self._ids.clear()
+        self.forget_cached()
         self.pending.forget_cached()
 
     @contextmanager
@@ -158,9 +134,9 @@ class Journal:
         """The run has its file."""
         self._db.execute("DELETE FROM runs WHERE run_id=?", (run_id,))
 
-    def add_flight(self, flight: int, body: dict[str, Any]) -> None:
-        """A request is about to be sent."""
-        self._db.execute("INSERT INTO flights VALUES (?, ?)", (flight, json.dumps(body)))
+    def add_flight(self, flight: int, text: str) -> None:
+        """A request is about to be sent: its row of `requests` as JSON."""
+        self._db.execute("INSERT INTO flights VALUES (?, ?)", (flight, text))
 
     def end_flight(self, flight: int) -> None:
         """Its end is known."""
@@ -170,9 +146,10 @@ class Journal:
         """Requests whose end is not known: what a killed run had in flight."""
         return [(flight, json.loads(body)) for flight, body in self._db.execute("SELECT id, body FROM flights")]
 
-    def add_turn(self, item: bytes, fingerprint: str, paid: PaidTurn) -> None:
-        """Keeps the answer of a paid turn until its item is settled."""
-        values = (item, self._id(fingerprint), paid.turn, paid.attempt, json.dumps(paid.body), paid.answer)
+    def add_turn(self, item: bytes, fingerprint: str, paid: PaidTurn, text: str = "") -> None:
+        """Keeps the answer of a paid turn until its item is settled; `text` is its row as JSON, if that is written."""
+        text = text or json.dumps(paid.body)
+        values = (item, self._id(fingerprint), paid.turn, paid.attempt, text, paid.answer)
         self._db.execute("INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def paid_turns(self, item: bytes, fingerprint: str) -> list[PaidTurn]:
@@ -191,69 +168,6 @@ class Journal:
     def add_row(self, row: PendingRow) -> None:
         """Puts a row on its way to a part."""
         self.pending.add(row)
-
-    def settle(self, item: bytes, fingerprint: str, standing: Standing) -> None:
-        """Marks an item as settled, and lets go of its kept turns; a success is never unmade by a failure."""
-        key = (item, self._id(fingerprint))
-        self._db.execute(_SETTLE, (*key, int(standing.state), standing.error_type))
-        self._db.execute("DELETE FROM turns WHERE item=? AND fingerprint=?", key)
-
-    def settle_all(self, rows: Iterable[tuple[bytes, str, Standing]]) -> None:
-        """Marks many items, newer rows last; a success is never unmade by a failure."""
-        self._db.executemany(
-            _SETTLE,
-            ((key, self._id(mark), int(standing.state), standing.error_type) for key, mark, standing in rows),
-        )
-
-    # What runs ask.
-
-    def has_succeeded(self, item: bytes, fingerprint: str) -> bool:
-        """Whether the item has an answer under this fingerprint."""
-        query = "SELECT EXISTS (SELECT 1 FROM settled WHERE item=? AND fingerprint=? AND state=0)"
-        return bool(self._db.execute(query, (item, self._known_id(fingerprint))).fetchone()[0])
-
-    def standings(self, keys: Sequence[bytes], fingerprint: str) -> dict[bytes, Standing]:
-        """How these items stand under a fingerprint; unsettled ones are left out."""
-        mark = self._known_id(fingerprint)
-        found: dict[bytes, Standing] = {}
-        for start in range(0, len(keys), _LOOKUP_BATCH):
-            chunk = keys[start : start + _LOOKUP_BATCH]
-            marks = ",".join("?" * len(chunk))
-            query = f"SELECT item, state, error_type FROM settled WHERE item IN ({marks}) AND fingerprint=?"  # noqa: S608 - question marks alone
-            for key, state, error_type in self._db.execute(query, (*chunk, mark)):
-                found[key] = _standing(state, error_type)
-        return found
-
-    def successes(self, keys: Sequence[bytes], fingerprint: str) -> int:
-        """How many of these items, each of them once, have an answer under a fingerprint."""
-        count = 0
-        for start in range(0, len(keys), _LOOKUP_BATCH):
-            chunk = keys[start : start + _LOOKUP_BATCH]
-            marks = ",".join("?" * len(chunk))
-            query = f"SELECT count(*) FROM settled WHERE item IN ({marks}) AND fingerprint=? AND state=0"  # noqa: S608 - question marks alone
-            count += self._db.execute(query, (*chunk, self._known_id(fingerprint))).fetchone()[0]
-        return count
-
-    def answered_otherwise(self, keys: Sequence[bytes], fingerprint: str) -> int:
-        """How many of these items have an answer under other fingerprints, and none under this one."""
-        count = 0
-        for start in range(0, len(keys), _LOOKUP_BATCH):
-            chunk = keys[start : start + _LOOKUP_BATCH]
-            marks = ",".join("?" * len(chunk))
-            query = (
-                f"SELECT count(*) FROM (SELECT item FROM settled WHERE item IN ({marks}) AND state=0 "  # noqa: S608 - question marks alone
-                "GROUP BY item HAVING sum(fingerprint=?)=0)"
-            )
-            count += self._db.execute(query, (*chunk, self._known_id(fingerprint))).fetchone()[0]
-        return count
-
-    def fingerprints(self) -> list[str]:
-        """The fingerprints that runs have written under, oldest first."""
-        return [text for (text,) in self._db.execute("SELECT fingerprint FROM fingerprints ORDER BY id")]
-
-    def accept(self, fingerprint: str) -> None:
-        """Remembers a fingerprint that a run writes under."""
-        self._db.execute("INSERT OR IGNORE INTO fingerprints (fingerprint) VALUES (?)", (fingerprint,))
 
     def has_leave(self, fingerprint: str) -> bool:
         """Whether items may be paid for again under this fingerprint."""
@@ -278,45 +192,6 @@ class Journal:
         """The compaction of a table has come to its end, or did nothing."""
         self._db.execute("DELETE FROM meta WHERE name=?", (f"merges {kind.value}",))
 
-    def settled_sums(self) -> dict[str, tuple[int, int]]:
-        """By fingerprint, how many items succeeded, and the exclusive or of their keys: equal for equal indexes."""
-        sums: dict[str, tuple[int, int]] = {}
-        query = (
-            "SELECT fingerprints.fingerprint, item FROM settled LEFT JOIN fingerprints ON id=settled.fingerprint "
-            "WHERE state=0"
-        )
-        for fingerprint, key in self._db.execute(query):
-            count, mixed = sums.get(fingerprint, (0, 0))
-            sums[fingerprint] = count + 1, mixed ^ int.from_bytes(key)
-        return sums
-
-    def forget_settled(self) -> None:
-        """Empties the index, before it is filled again from parts and pending rows."""
-        self._db.execute("DELETE FROM settled")
-
     def _turn_bodies(self) -> Iterator[Any]:
         for (body,) in self._db.execute("SELECT body FROM turns"):
             yield json.loads(body)
-
-    def _id(self, fingerprint: str) -> int:
-        """The number of a fingerprint that is being written."""
-        if self._known_id(fingerprint) < 0:
-            self.accept(fingerprint)
-        return self._known_id(fingerprint)
-
-    def _known_id(self, fingerprint: str) -> int:
-        """The number of a fingerprint, -1 where the journal does not know it."""
-        known = self._ids.get(fingerprint)
-        if known is None:
-            query = "SELECT id FROM fingerprints WHERE fingerprint=?"
-            found = self._db.execute(query, (fingerprint,)).fetchone()
-            if found is None:
-                return -1
-            known = self._ids[fingerprint] = int(found[0])
-        return known
-
-
-@lru_cache(maxsize=1000)
-def _standing(state: int, error_type: str | None) -> Standing:
-    """One object for all items that stand alike."""
-    return Standing(SettledAs(state), error_type)

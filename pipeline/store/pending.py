@@ -7,7 +7,7 @@ whoever finds a named part writes the same rows to the same name, or finds it wh
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.store.parts import Stamp
@@ -31,6 +31,7 @@ class PendingRow:
         extras: the manifest's other columns as one serialized record batch.
         reuse: the key by which identical requests find this answer.
         replaces: whether it takes the place of a row of `results` that is published already (see `replacing`).
+        text: `body` as JSON, where that was written already.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class PendingRow:
     thumbnail: bytes | None = None
     reuse: bytes | None = None
     replaces: bool = False
+    text: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class PendingRows:
             (
                 _KINDS.index(row.kind),
                 self._shape(row.manifest_schema, row.data_schema),
-                json.dumps(row.body, ensure_ascii=False, separators=(",", ":")),
+                row.text or json.dumps(row.body, ensure_ascii=False, separators=(",", ":")),
                 row.extras,
                 row.thumbnail,
                 row.reuse,

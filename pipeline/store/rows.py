@@ -6,7 +6,7 @@ other columns wait as Arrow messages, so that their types come out as they went 
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,9 +20,11 @@ from pipeline.store.pending import PendingRow, Reservation
 from pipeline.store.schema import Kind, part_schema
 from pipeline.store.struct_type import fit, struct_type
 
-__all__ = ["TOKEN_COLUMNS", "attempt_body", "attempt_row", "micros", "outcome_row", "reserved_schema", "to_table"]
+__all__ = ["TOKEN_COLUMNS", "attempt_row", "micros", "outcome_row", "reserved_schema", "to_table"]
 
 TOKEN_COLUMNS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+_IMAGE_COLUMNS = tuple(column.name for column in fields(ImageRecord))
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,12 +35,12 @@ def micros(moment: datetime) -> int:
 
 def attempt_row(attempt: Attempt, run: RunIdentity) -> PendingRow:
     """A row of `requests`."""
-    return PendingRow(Kind.REQUESTS, attempt_body(attempt, run))
+    body, text = _storable(_attempt(attempt, run))
+    return PendingRow(Kind.REQUESTS, body, text=text)
 
 
-def attempt_body(attempt: Attempt, run: RunIdentity) -> dict[str, Any]:
-    """The columns of a row of `requests` as plain values."""
-    body = {
+def _attempt(attempt: Attempt, run: RunIdentity) -> dict[str, Any]:
+    return {
         "item_id": attempt.item_id,
         "fingerprint": run.fingerprint,
         "run_id": run.run_id,
@@ -55,7 +57,6 @@ def attempt_body(attempt: Attempt, run: RunIdentity) -> dict[str, Any]:
         "service_tier": attempt.service_tier,
         "cost_usd": attempt.cost_usd,
     }
-    return _storable(body)
 
 
 def outcome_row(outcome: Outcome, run: RunIdentity, created_at: datetime, *, reuse: bytes | None = None) -> PendingRow:
@@ -72,14 +73,16 @@ def outcome_row(outcome: Outcome, run: RunIdentity, created_at: datetime, *, reu
         "created_at": micros(created_at),
         "images": [_image(record) for record in outcome.images],
     }
+    body, text = _storable(body)
     return PendingRow(
         Kind.FAILURES if outcome.error else Kind.RESULTS,
-        _storable(body),
+        body,
         manifest_schema=item.extras.schema_ipc() if item.extras else None,
         extras=item.extras.row_ipc() if item.extras else None,
         data_schema=None if outcome.error else run.data_schema,
         thumbnail=None if outcome.error else outcome.thumbnail,
         reuse=None if outcome.error else reuse,
+        text=text,
     )
 
 
@@ -134,13 +137,15 @@ def _manifest_column(struct: pa.StructType, messages: list[bytes | None]) -> pa.
     return pa.Table.from_batches(batches, schema).to_struct_array().combine_chunks()
 
 
-def _storable(body: dict[str, Any]) -> dict[str, Any]:
-    """The columns without lone surrogates, which a server's JSON and a file's name may hold."""
+def _storable(body: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The columns without lone surrogates, which a server's JSON and a file's name may hold; and their JSON."""
+    text = _JSON.encode(body)
     try:
-        json.dumps(body, ensure_ascii=False).encode()
+        text.encode()
     except UnicodeEncodeError:
-        return {name: _cleaned(value) for name, value in body.items()}
-    return body
+        body = {name: _cleaned(value) for name, value in body.items()}
+        text = _JSON.encode(body)
+    return body, text
 
 
 def _cleaned(value: Any) -> Any:
@@ -183,4 +188,4 @@ def _tokens(usage: Usage) -> dict[str, int]:
 
 
 def _image(record: ImageRecord) -> dict[str, Any]:
-    return {**asdict(record), "warnings": list(record.warnings)}
+    return {**{name: getattr(record, name) for name in _IMAGE_COLUMNS}, "warnings": list(record.warnings)}

@@ -7,6 +7,7 @@ import pytest
 from support.asking import picture
 
 from pipeline.api.catalogue import Catalogue
+from pipeline.api.messages import CACHE_MARK, CACHE_MARK_HOUR
 from pipeline.api.prefix import SharedPrefix, body_writer
 from pipeline.api.text_tokens import Calibration, TextTokens
 from pipeline.records import ImageRecord, Message, PreparedImage
@@ -21,10 +22,13 @@ SETTINGS = {
 IMAGE = PreparedImage(picture(280, 280), ImageRecord("x", sent_media_type="image/png", sent_width=280, sent_height=280))
 EXAMPLES = (Message("user", (IMAGE, "What is it?")), Message("assistant", ("A ramp.",)))
 MARK = {"type": "ephemeral"}
+HOUR = {"type": "ephemeral", "ttl": "1h"}
 QUESTION = Message("user", ("Describe it.",))
 
 
-def body(settings: dict[str, Any], examples: tuple[Message, ...] = (), *, mark: bool = True) -> Any:
+def body(
+    settings: dict[str, Any], examples: tuple[Message, ...] = (), *, mark: dict[str, str] | None = CACHE_MARK
+) -> Any:
     """What the writer writes, read back."""
     return json.loads(body_writer(settings, examples, HAIKU, mark=mark).body([QUESTION]))
 
@@ -32,6 +36,14 @@ def body(settings: dict[str, Any], examples: tuple[Message, ...] = (), *, mark: 
 def marks(value: Any) -> int:
     """How many blocks are marked."""
     return json.dumps(value).count("cache_control")
+
+
+def test_a_batch_marks_for_an_hour() -> None:
+    """Batches are answered at leisure, so five minutes would not last; the mark stands where the shorter one does."""
+    assert CACHE_MARK_HOUR == HOUR
+    told, taught = body(SETTINGS, mark=HOUR), body(SETTINGS, EXAMPLES, mark=HOUR)
+    assert told["system"][0]["cache_control"] == HOUR
+    assert taught["messages"][1]["content"][0]["cache_control"] == HOUR
 
 
 def test_the_mark_stands_on_the_last_thing_that_never_changes() -> None:
@@ -47,12 +59,12 @@ def test_the_mark_stands_on_the_last_thing_that_never_changes() -> None:
     assert [tool.get("cache_control") for tool in tooled["tools"]] == [None, MARK]
     assert [marks(each) for each in (taught, told, tooled)] == [1, 1, 1]
     assert marks(body({"model": "m"})) == 0
-    assert marks(body(SETTINGS, EXAMPLES, mark=False)) == 0
+    assert marks(body(SETTINGS, EXAMPLES, mark=None)) == 0
 
 
 def test_the_question_follows_the_examples() -> None:
     """The messages stay in order, and the example's text stands as a plain string where nothing is marked."""
-    messages = body(SETTINGS, EXAMPLES, mark=False)["messages"]
+    messages = body(SETTINGS, EXAMPLES, mark=None)["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert messages[1]["content"] == "A ramp."
     assert messages[2] == {"role": "user", "content": "Describe it."}
@@ -88,7 +100,7 @@ def test_an_image_of_unknown_size_needs_the_most_that_the_model_sees() -> None:
     """Until the service has fetched it, nobody knows."""
     unknown = Message("user", (PreparedImage(b"", ImageRecord("x")),))
     for name, most in (("claude-haiku-4-5", 1568), ("claude-opus-4-8", 4784), ("my-model", 4784)):
-        writer = body_writer({}, (), Catalogue().model(name), mark=False)
+        writer = body_writer({}, (), Catalogue().model(name), mark=None)
         assert writer.need([unknown])[0] == most
 
 

@@ -18,23 +18,23 @@ def metered(**limits: object) -> Meters:
 
 def test_the_slowest_limit_binds_and_is_named() -> None:
     """The wait is the longest of the three, with the name of its limit."""
-    meters = metered(requests_per_minute=6000, input_tokens_per_minute=60_000)
+    meters = metered(requests_per_minute=12_000, input_tokens_per_minute=120_000)
     amounts = meters.amounts(NEED)
     assert meters.wait_s(amounts, 0.0) == ("", 0.0)
     meters.take(amounts, 0.0)
     name, wait = meters.wait_s(amounts, 0.0)
     assert name == "input"
-    assert wait == pytest.approx(amounts["input"] / 1000)
+    assert wait == pytest.approx(amounts["input"] / 2000)
 
 
 def test_the_share_is_taken_of_given_and_of_learned_limits() -> None:
     """Half the account's limit means half the rate, wherever the number came from."""
-    given = metered(requests_per_minute=120, share=0.5)
+    given = metered(requests_per_minute=240, share=0.5)
     learned = metered(requests_per_minute="auto", share=0.5)
-    learned.adopt(LimitHeaders(requests_limit=120), 0.0)
+    learned.adopt(LimitHeaders(requests_limit=240), 0.0)
     for meters in (given, learned):
         meters.take({"requests": 1.0, "input": 0.0, "output": 0.0}, 0.0)
-        assert meters.wait_s({"requests": 1.0, "input": 0.0, "output": 0.0}, 0.0)[1] == pytest.approx(1.0)
+        assert meters.wait_s({"requests": 1.0, "input": 0.0, "output": 0.0}, 0.0)[1] == pytest.approx(0.5)
 
 
 def test_an_answer_puts_what_it_took_in_the_place_of_the_estimate() -> None:
@@ -98,7 +98,8 @@ def test_takes_less_of_a_limit_as_the_service_has_less_left() -> None:
         for step in range(100):
             now = 100.0 * len(waits) + step
             meters.adopt(LimitHeaders(requests_limit=1200, requests_remaining=remaining), now)
-        meters.take({**one, "requests": 1e3}, now)
+        for _ in range(1000):
+            meters.take(one, now)
         debt = meters.wait_s(one, now)[1]
         meters.correct(NEED, {**one, "requests": 1e9}, Usage(), now)
         waits.append(debt)
@@ -120,6 +121,35 @@ def test_a_ramp_refusal_halves_the_rate_and_it_comes_back_slowly() -> None:
     assert meters.wait_s(one, 60.0)[1] == pytest.approx(0.1)
 
 
+def test_a_request_that_takes_a_strict_bucket_whole_leaves_a_little_of_the_rate() -> None:
+    """A hundredth: what comes a moment early is refused. Half as large ones leave none."""
+    for rate, wait in ((60, 1 / 0.988), (120, 0.5)):
+        meters = metered(requests_per_minute=rate)
+        meters.take({"requests": 1.0, "input": 0.0, "output": 0.0}, 0.0)
+        assert meters.wait_s({"requests": 1.0, "input": 0.0, "output": 0.0}, 0.0)[1] == pytest.approx(wait)
+    meters = metered(input_tokens_per_minute=60_000)
+    meters.take({"requests": 1.0, "input": 1000.0, "output": 0.0}, 0.0)
+    assert meters.wait_s({"requests": 1.0, "input": 300.0, "output": 0.0}, 0.0)[1] == pytest.approx(1 / 0.988)
+
+
+def test_answers_take_back_what_refusals_widened() -> None:
+    """One refusal in two hundred keeps the margin where it is; none lets it go."""
+    meters = metered(requests_per_minute=60)
+    one = {"requests": 1.0, "input": 0.0, "output": 0.0}
+    meters.take(one, 0.0)
+    meters.exhausted(LimitHeaders(requests_limit=60, requests_remaining=58), 0.0)
+    waits = []
+    for now in (10.0, 1e3, 2e3):
+        meters.adopt(LimitHeaders(), now)
+        meters.take(one, now)
+        waits.append(meters.wait_s(one, now)[1])
+        for _ in range(100):
+            meters.correct(NEED, one, Usage(), now)
+    assert waits[0] == pytest.approx(1 / 0.98)
+    assert waits == sorted(waits, reverse=True)
+    assert waits[2] == pytest.approx(1 / 0.988)
+
+
 def test_refusals_of_requests_a_second_apart_space_them_wider() -> None:
     """Where a strict bucket holds one request, the wire's jitter is learned, up to a twelfth of the rate."""
     meters = metered(requests_per_minute=60)
@@ -133,11 +163,11 @@ def test_refusals_of_requests_a_second_apart_space_them_wider() -> None:
 
 def test_only_limits_left_to_auto_follow_the_headers() -> None:
     """A number that the user gave, or `off`, stays whatever the service announces."""
-    meters = metered(requests_per_minute=60, input_tokens_per_minute="auto")
+    meters = metered(requests_per_minute=120, input_tokens_per_minute="auto")
     assert meters.learns
     meters.adopt(LimitHeaders(requests_limit=6000, input_limit=6000, output_limit=6), 0.0)
     meters.take({"requests": 1.0, "input": 50.0, "output": 1e6}, 0.0)
-    assert meters.wait_s({"requests": 1.0, "input": 0.0, "output": 1e6}, 0.0) == ("requests", pytest.approx(1.0))
+    assert meters.wait_s({"requests": 1.0, "input": 0.0, "output": 1e6}, 0.0) == ("requests", pytest.approx(0.5))
     assert meters.wait_s({"requests": 0.0, "input": 50.0, "output": 0.0}, 0.0) == ("input", pytest.approx(0.5))
 
 
@@ -145,7 +175,7 @@ def test_follows_a_limit_that_changes() -> None:
     """The next answer's headers replace the last one's."""
     meters = metered(requests_per_minute="auto")
     one = {"requests": 1.0, "input": 0.0, "output": 0.0}
-    for limit, wait in ((60, 1.0), (30, 2.0)):
+    for limit, wait in ((180, 1 / 3), (120, 0.5)):
         meters.adopt(LimitHeaders(requests_limit=limit), 0.0)
         meters.correct(NEED, {"requests": 1e9, "input": 0, "output": 0}, Usage(), 0.0)
         meters.take(one, 0.0)

@@ -17,9 +17,9 @@ def settled(left: float) -> Share:
 
 def test_alone_it_takes_everything() -> None:
     """Before anything is told, and while two fifths are left, the whole rate is taken."""
-    assert Share(0.3).factor == 1.0
-    assert settled(0.45).factor == 1.0
-    assert settled(5.0).factor == 1.0
+    assert Share(0.3).factor() == 1.0
+    assert settled(0.45).factor() == 1.0
+    assert settled(5.0).factor() == 1.0
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -27,7 +27,7 @@ def test_alone_it_takes_everything() -> None:
 def test_the_less_is_left_the_less_is_taken_but_never_nothing(one: float, other: float) -> None:
     """The rule is monotonous and keeps everybody going."""
     low, high = sorted((one, other))
-    assert 0 < settled(low).factor <= settled(high).factor <= 1
+    assert 0 < settled(low).factor() <= settled(high).factor() <= 1
 
 
 @pytest.mark.parametrize("runs", [2, 3, 5])
@@ -41,7 +41,7 @@ def test_so_many_programs_settle_at_equal_parts(runs: int, burst_s: float) -> No
         for number, share in enumerate(shares):
             if step >= 400 * number:
                 share.told(left, now)
-                rates[number] = share.factor
+                rates[number] = share.factor()
         left = min(1.0, max(0.0, left + 0.05 * (1 - sum(rates)) / burst_s))
     assert rates == pytest.approx([1 / runs] * runs, rel=0.1)
 
@@ -50,7 +50,7 @@ def test_one_answer_after_a_long_silence_is_one_sample() -> None:
     """A single low reading does not stop a run that was idle for an hour."""
     share = settled(1.0)
     share.told(0.0, 3600.0)
-    assert share.factor == 1.0
+    assert share.factor() == 1.0
 
 
 def test_waits_for_room_in_a_strict_bucket() -> None:
@@ -62,3 +62,10 @@ def test_waits_for_room_in_a_strict_bucket() -> None:
     assert share.wait_s(0.6, 10.0) == pytest.approx(0.5)
     assert share.wait_s(7.0, 10.0) == pytest.approx(0.9)
     assert share.wait_s(0.0, 10.15) == 0.0
+
+
+def test_a_bucket_that_every_request_empties_says_less_by_its_level() -> None:
+    """It is half full on the mean, so only what is nearly empty is taken for somebody else's use."""
+    assert settled(0.3).factor() < 1.0
+    assert settled(0.3).factor(tight=True) == 1.0
+    assert settled(0.05).factor(tight=True) < 0.5

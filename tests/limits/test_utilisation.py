@@ -51,12 +51,16 @@ def pictures(seed: int) -> Callable[[], Picture]:
 
 
 def trial(limit: str, seconds: float, *, runs: int = 1, known: bool = True, seed: int = 1, **options: Any) -> Trial:
-    """Keeps an account busy for so long."""
+    """Keeps an account busy for so long; `rate` is in the place of the usual limit, `wire` is of the service."""
 
     async def main() -> Trial:
-        chosen = StandinOptions(**RATES[limit], **{"latency_s": (0.2, 3.0), **options})
-        service = SimulatedService(chosen, seed=seed)
-        limits = {key: RATES[limit].get(key, "off") if known else "auto" for key in KEYS}
+        rates: dict[str, Any] = dict.fromkeys(
+            RATES[limit], options.pop("rate", None) or next(iter(RATES[limit].values()))
+        )
+        wire = options.pop("wire", {})
+        chosen = StandinOptions(**rates, **{"latency_s": (0.2, 3.0), **options})
+        service = SimulatedService(chosen, seed=seed, **wire)
+        limits: dict[str, Any] = {key: rates.get(key, "off") if known else "auto" for key in KEYS}
         pacers = [Pacer(SettingsLimits(**limits), clock=now) for _ in range(runs)]
         async with anyio.create_task_group() as group:
             for number, paced in enumerate(pacers):
@@ -80,6 +84,31 @@ def test_known_limits_are_used_to_98_percent_without_tripping_them(limit: str, b
     found = trial(limit, 210, burst_s=burst_s, seed=seed)
     assert found.service.utilisation(limit, 30, 210) >= 0.98
     assert found.rejections <= 0.005
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("rate", [50, 60, 66])
+def test_a_request_a_second_is_used_to_98_percent_of_a_bucket_that_holds_one(rate: int, known: bool) -> None:
+    """Each finds the strict bucket just full: no sooner on a wire that jitters by milliseconds, and hardly later."""
+    quiet = {"wire_s": (0.002, 0.008), "stall": 0.0}
+    found = trial("requests", 210, known=known, rate=rate, burst_s=1.0, latency_s=(0.2, 3.0), wire=quiet)
+    assert found.service.utilisation("requests", 30, 210) >= 0.98
+    assert found.rejections <= 0.005
+
+
+def test_a_wire_that_jitters_more_widens_the_margin_of_a_bucket_that_holds_one() -> None:
+    """Some are refused, since nobody can know how late each will arrive; fewer as the margin grows."""
+    found = trial("requests", 330, rate=60, burst_s=1.0)
+    assert found.service.utilisation("requests", 30, 330) >= 0.9
+    assert found.rejections <= 0.03
+
+
+def test_requests_larger_than_a_strict_bucket_are_hardly_ever_refused() -> None:
+    """A bucket that holds less than an image is full before each, and in debt after it."""
+    quiet = {"wire_s": (0.002, 0.008), "stall": 0.0}
+    found = trial("input", 330, rate=30_000, burst_s=1.0, wire=quiet)
+    assert found.service.utilisation("input", 30, 330) >= 0.85
+    assert found.rejections <= 0.02
 
 
 @pytest.mark.parametrize("limit", ["requests", "input"])

@@ -124,8 +124,8 @@ def test_what_is_rolled_back_is_not_half_remembered(journal: Journal) -> None:
 def test_flights_and_runs_end_once_their_end_is_written(journal: Journal) -> None:
     """What a killed run leaves is what it did not end."""
     with journal.transaction():
-        journal.add_flight(1, {"item_id": "a"})
-        journal.add_flight(2, {"item_id": "b"})
+        journal.add_flight(1, '{"item_id": "a"}')
+        journal.add_flight(2, '{"item_id": "b"}')
         journal.end_flight(1)
         journal.add_run("r1", {"n": 1})
         journal.add_run("r2", {"n": 2})
@@ -150,7 +150,7 @@ def test_a_row_that_is_no_json_is_damage(journal: Journal, table: str) -> None:
     with journal.transaction():
         journal.add_row(PendingRow(Kind.RESULTS, {"item_id": "a"}))
         journal.add_turn(A, "f1", PaidTurn(1, 1, {}, b""))
-        journal.add_flight(1, {})
+        journal.add_flight(1, "{}")
         journal.add_run("r", {})
     journal.check()
     journal.database.connection.execute(f"UPDATE {table} SET body='{{'")

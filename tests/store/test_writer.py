@@ -32,7 +32,6 @@ async def writing(path: Path) -> AsyncIterator[tuple[GroupWriter, list[str], lis
         finally:
             writer.close()
             tasks.cancel_scope.cancel()
-    writer.discard()
     journal.close()
 
 
@@ -80,6 +79,25 @@ async def test_what_comes_during_a_commit_shares_the_next_one(tmp_path: Path) ->
         assert question.result == ["first", *(f"f{number:03}" for number in range(100))]
         assert statements.count("COMMIT") == 2
         assert errors == []
+
+
+async def test_a_group_waits_for_others_to_join_it(tmp_path: Path) -> None:
+    """What is handed over within the time that a group is held shares its commit, and the close ends the wait."""
+    journal = Journal(tmp_path / "journal.sqlite")
+    statements: list[str] = []
+    writer = GroupWriter(journal, lambda _: None, lambda _: None, lambda: 3600.0)
+    journal.database.connection.set_trace_callback(statements.append)
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(writer.serve)
+            for number in range(10):
+                writer.put(accept(f"f{number}"))
+                await anyio.wait_all_tasks_blocked()
+            assert statements == []
+            writer.close()
+    assert statements.count("COMMIT") == 1
+    assert len(journal.fingerprints()) == 10
+    journal.close()
 
 
 async def test_questions_alone_begin_no_transaction(tmp_path: Path) -> None:
@@ -147,7 +165,6 @@ async def test_what_was_put_is_written_although_the_run_is_cancelled(tmp_path: P
             writer.close()
             gate.open()
     assert journal.fingerprints() == ["late"]
-    writer.discard()
     journal.close()
 
 
