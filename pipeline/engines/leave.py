@@ -6,7 +6,6 @@ from pipeline.errors import ConfigError
 from pipeline.manifest.producer import open_manifest
 from pipeline.manifest.seen import SeenItems
 from pipeline.store.journal import Journal
-from pipeline.store.recovery import state_folder
 
 __all__ = ["ensure_leave"]
 
@@ -30,7 +29,7 @@ def ensure_leave(plan: RunPlan, part: Part, journal: Journal, *, given: bool) ->
     if plan.manifest.path == "-":
         raise ConfigError(f"{where}: standard input cannot be read twice to count what would be billed again; {remedy}")
     count = 0
-    with open_manifest(plan.manifest) as manifest, SeenItems(state_folder(plan.dataset.output)) as seen:
+    with open_manifest(plan.manifest) as manifest, SeenItems(plan.dataset.state) as seen:
         for rows in chosen_rows(manifest, seen, part):
             count += journal.answered_otherwise(rows.keys, plan.fingerprint)
     if count:

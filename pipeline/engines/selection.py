@@ -7,8 +7,8 @@ journal.
 
 import heapq
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from pipeline.engines.totals import Totals
 from pipeline.errors import ConfigError
@@ -18,6 +18,7 @@ from pipeline.manifest.identity import in_shard, sample_rank
 from pipeline.manifest.producer import Manifest, ManifestSettings, open_manifest
 from pipeline.manifest.seen import SeenItems, other_images
 from pipeline.records import Item
+from pipeline.store.batches import held_keys
 from pipeline.store.journal import Journal, SettledAs, Standing, item_key
 from pipeline.store.recovery import duplicate_key
 
@@ -40,6 +41,7 @@ class Choice:
         retry_failed: whether items that failed for good are taken up again.
         only: of them, those of this error type.
         detect: whether answered items are yielded too, to be held against their images.
+        whole: what all shards of a run are about together; `shard` is of that, its limit included.
     """
 
     limit: int | None = None
@@ -48,15 +50,21 @@ class Choice:
     retry_failed: bool = False
     only: str | None = None
     detect: bool = False
+    whole: "Part | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part of the manifest that a run is about; `threshold` is the largest sample rank that belongs to it."""
+    """The part of the manifest that a run is about; `threshold` is the largest sample rank that belongs to it.
+
+    Attributes:
+        cut: the shard of what is left after the limit; where `shard` is given instead, the limit counts its items.
+    """
 
     limit: int | None = None
     threshold: int | None = None
     shard: tuple[int, int] | None = None
+    cut: tuple[int, int] | None = None
 
     @property
     def is_all(self) -> bool:
@@ -76,6 +84,9 @@ def chosen_part(settings: ManifestSettings, choice: Choice) -> Part:
     Raises:
         ConfigError: a sample of standard input, which cannot be read twice.
     """
+    if choice.whole is not None:
+        whole = choice.whole
+        return replace(whole, shard=choice.shard) if whole.limit is None else replace(whole, cut=choice.shard)
     if choice.sample is None:
         return Part(choice.limit, None, choice.shard)
     if settings.path == "-":
@@ -98,7 +109,7 @@ class Rows:
         twins: of the numbers, those whose id stands for other images already, with the place where.
     """
 
-    batch: Sequence[Item]
+    batch: LazyItems
     at: list[int]
     keys: list[bytes]
     twins: dict[int, str]
@@ -124,16 +135,23 @@ def chosen_rows(manifest: Manifest, seen: SeenItems, part: Part) -> Iterator[Row
         if left is not None:
             rows = Rows(rows.batch, rows.at[:left], rows.keys[:left], rows.twins)
             left -= len(rows.at)
-        yield rows
+        yield rows if part.cut is None else _cut(rows, part.cut)
         if left == 0:
             return
+
+
+def _cut(rows: Rows, shard: tuple[int, int]) -> Rows:
+    ids = rows.batch.ids()
+    kept = [number for number, at in enumerate(rows.at) if in_shard(ids[at], *shard)]
+    return Rows(rows.batch, [rows.at[number] for number in kept], [rows.keys[number] for number in kept], rows.twins)
 
 
 def _passed(batch: LazyItems, seen: SeenItems, part: Part) -> Rows:
     ids, digests = batch.ids(), batch.digests()
     wanted = range(len(ids)) if part.is_all else [at for at, item_id in enumerate(ids) if part.holds(item_id)]
     keys = [item_key(ids[at]) for at in wanted]
-    passed = seen.passing_rows(keys, [digests[at] for at in wanted], [batch.place(at) for at in wanted])
+    rows = ([digests[at] for at in wanted], [batch.place(at) for at in wanted], [ids[at] for at in wanted])
+    passed = seen.passing_rows(keys, *rows)
     at = [wanted[number] for number, _ in passed]
     twins = {wanted[number]: first for number, first in passed if first is not None}
     settled_under = [keys[number] if first is None else _twin_key(batch[wanted[number]]) for number, first in passed]
@@ -141,7 +159,10 @@ def _passed(batch: LazyItems, seen: SeenItems, part: Part) -> Rows:
 
 
 class Selection:
-    """Walks the manifest once and yields what is to be done."""
+    """Walks the manifest once and yields what is to be done.
+
+    What batches hold is looked up before what is settled: an item that is settled in between is then found as settled.
+    """
 
     def __init__(self, journal: Journal, fingerprint: str, choice: Choice, totals: Totals) -> None:
         self._journal = journal
@@ -164,14 +185,21 @@ class Selection:
             logger.warning("%d rows stand twice in the manifest and count once: %s", seen.duplicates, places)
 
     def _open(self, rows: Rows) -> list[Keyed]:
-        if not self._choice.detect and self._journal.successes(rows.keys, self._fingerprint) == len(rows.keys):
+        held = held_keys(self._journal, rows.keys, self._fingerprint)
+        if (
+            not self._choice.detect
+            and not held
+            and self._journal.successes(rows.keys, self._fingerprint) == len(rows.keys)
+        ):
             self._totals.skipped += len(rows.keys)
             return []
         standings = self._journal.standings(rows.keys, self._fingerprint)
         wanted = []
         for number, key in enumerate(rows.keys):
-            standing = standings.get(key)
-            if standing is None or self._again(standing):
+            standing, waits = standings.get(key), held.get(key)
+            if waits is False:
+                continue  # it is in a batch, or was settled in this run
+            if waits or standing is None or self._again(standing):
                 wanted.append(rows.keyed(number))
                 continue
             self._totals.skipped += 1

@@ -7,6 +7,7 @@ manifest can name buckets, never hosts. Plain http is spoken to an endpoint that
 """
 
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
-__all__ = ["ATTEMPTS", "EXTRA", "SCHEMES", "ObjectStores", "ObjectUrl", "StoreError", "store_errors"]
+__all__ = ["ATTEMPTS", "EXTRA", "SCHEMES", "ObjectStores", "ObjectUrl", "StoreError", "is_object_url", "store_errors"]
 
 SCHEMES = ("s3", "gs", "az")
 EXTRA = "object stores need an extra: pip install 'pipeline[object-stores]'"
@@ -54,6 +55,33 @@ class ObjectUrl:
         """The bucket's own URL."""
         return f"{self.scheme}://{self.bucket}"
 
+    @property
+    def text(self) -> str:
+        """The URL as it is written."""
+        return f"{self.root}/{self.key}"
+
+    @property
+    def parent(self) -> "ObjectUrl":
+        """The folder in which it stands; a URL that ends in `/` is a folder itself."""
+        return ObjectUrl(self.scheme, self.bucket, self.key[: self.key.rfind("/") + 1])
+
+    def below(self, reference: str) -> "ObjectUrl":
+        """What a relative reference means in this folder, as it would in one on disk: `.`, `..` and `//` are resolved.
+
+        Raises:
+            ValueError: it names nothing below the folder.
+        """
+        key = posixpath.normpath(self.key + reference)
+        if reference.startswith("/") or not key.startswith(self.key) or key == "." or key.split("/")[0] == "..":
+            raise ValueError(f"leads outside {self.text}")
+        return ObjectUrl(self.scheme, self.bucket, key)
+
+
+def is_object_url(text: str) -> bool:
+    """Whether a text names a place in an object store."""
+    scheme, mark, _ = text.partition("://")
+    return bool(mark) and scheme.lower() in SCHEMES
+
 
 def store_errors() -> tuple[type[Exception], ...]:
     """What obstore raises: its own errors, and those of Python for settings and keys that cannot be."""
@@ -65,10 +93,15 @@ class ObjectStores:
 
     Args:
         environ: where endpoint and credentials come from; obstore reads the process's own beside it.
+        attempts: how often a request is sent at most, the first time included.
+        patience_s: after so long it is not sent again.
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, environ: Mapping[str, str] = os.environ, *, attempts: int = ATTEMPTS, patience_s: float = TIMEOUT_S
+    ) -> None:
         self._environ = environ
+        self._retry = {"max_retries": attempts - 1, "retry_timeout": timedelta(seconds=patience_s)}
         self._stores: dict[str, Any] = {}
 
     def store(self, url: ObjectUrl) -> Any:
@@ -92,9 +125,8 @@ class ObjectStores:
         if url.scheme == "s3" and endpoint:
             config = {"endpoint": endpoint, "virtual_hosted_style_request": False}
         client = {"timeout": timedelta(seconds=TIMEOUT_S), "allow_http": endpoint.startswith("http://")}
-        retry = {"max_retries": ATTEMPTS - 1, "retry_timeout": timedelta(seconds=TIMEOUT_S)}
         try:
-            return stores.from_url(url.root, config=config or None, client_options=client, retry_config=retry)
+            return stores.from_url(url.root, config=config or None, client_options=client, retry_config=self._retry)
         except store_errors() as error:
             raise StoreError(f"{url.root}: cannot be opened: {_reason(error)}") from error
 

@@ -1,6 +1,7 @@
 """The manifest opened: which format it is, which columns it has, and its items in batches.
 
-Memory is bounded by a batch, whatever the manifest's length. Nothing here looks at an image.
+Memory is bounded by a batch, whatever the manifest's length. Nothing here looks at an image. A manifest may be an
+object in a bucket, which is read in parts, or a bucket's prefix, written with `/` at its end, whose images it is then.
 """
 
 import shutil
@@ -11,17 +12,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from io import BufferedIOBase, BufferedReader
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Self
 
 from pipeline.errors import ManifestError
 from pipeline.manifest.batches import open_csv, open_jsonl, open_references, txt_references
+from pipeline.manifest.object_files import opened_object
+from pipeline.manifest.objects import ObjectStores, ObjectUrl, StoreError, is_object_url
 from pipeline.manifest.opened import Layout, ManifestSettings, Opened
+from pipeline.manifest.parquet_files import open_parquet_files, parquet_files
 from pipeline.manifest.scan import IMAGE_SUFFIXES, glob_root, is_glob, scan_folder, scan_glob
 from pipeline.manifest.tables import open_arrow, open_parquet
 from pipeline.manifest.texts import Lines
 from pipeline.records import Item
+from pipeline.urls import masked_url
 
 __all__ = ["Manifest", "ManifestSettings", "open_manifest"]
 
@@ -37,7 +42,7 @@ _FORMATS = {
     ".ipc": "arrow",
     ".txt": "txt",
 }
-_REMOTE = ("s3://", "gs://", "az://", "http://", "https://")
+_WEB = ("http://", "https://")
 
 
 class Manifest:
@@ -47,10 +52,10 @@ class Manifest:
         columns: the names of its columns.
         columns_complete: whether `columns` are all there can be; false for a long jsonl file, whose later rows may
             bring more.
-        root: where relative image paths start by default.
+        root: where relative image paths start by default: a folder, on disk or in a bucket.
     """
 
-    def __init__(self, opened: Opened, root: Path, stack: ExitStack) -> None:
+    def __init__(self, opened: Opened, root: Path | ObjectUrl, stack: ExitStack) -> None:
         self._batches = opened.batches
         self._stack = stack
         self.columns = opened.columns
@@ -88,10 +93,13 @@ def open_manifest(settings: ManifestSettings, stdin: BufferedIOBase | None = Non
         ManifestError: it is missing, unreadable, of an unknown format, without a row, or lacks a column.
     """
     with ExitStack() as stack:
-        kind = _kind(settings)
+        files = parquet_files(settings)
+        kind = _kind(settings) if files is None else "directory" if Path(settings.path).is_dir() else "glob"
         name = "standard input" if settings.path == "-" else Path(settings.path).name or settings.path
         layout = Layout(settings, name)
-        if kind in ("directory", "glob"):
+        if files is not None:
+            opened = open_parquet_files(files, layout)
+        elif kind in ("directory", "glob"):
             opened = _open_scan(kind, layout)
         else:
             opened = _open_stream(kind, _stream(settings, stdin, stack), layout, stack)
@@ -105,9 +113,23 @@ def open_manifest(settings: ManifestSettings, stdin: BufferedIOBase | None = Non
 
 def _open_scan(kind: str, layout: Layout) -> Opened:
     path = layout.settings.path
+    if is_object_url(path):
+        return open_references(_listed(path), layout)
     if kind == "glob" and not glob_root(path).is_dir():
         raise ManifestError(f"{path}: no such folder: {glob_root(path)} (working directory: {Path.cwd()})")
     return open_references(scan_folder(Path(path)) if kind == "directory" else scan_glob(path), layout)
+
+
+def _listed(path: str) -> Iterator[tuple[str, str]]:
+    """The images below a bucket's prefix, as `scan_folder` has those of a folder."""
+    folder = _object(path)
+    try:
+        for key, _ in ObjectStores().listed(folder):
+            if PurePosixPath(key).suffix.lower() in IMAGE_SUFFIXES:
+                name = key.removeprefix(folder.key)
+                yield name, name
+    except StoreError as error:
+        raise ManifestError(f"{path}: {error}") from error
 
 
 def _open_stream(kind: str, stream: BufferedReader, layout: Layout, stack: ExitStack) -> Opened:
@@ -125,6 +147,8 @@ def _open_stream(kind: str, stream: BufferedReader, layout: Layout, stack: ExitS
 
 def _stream(settings: ManifestSettings, stdin: BufferedIOBase | None, stack: ExitStack) -> BufferedReader:
     try:
+        if is_object_url(settings.path):
+            return stack.enter_context(opened_object(ObjectStores(), _object(settings.path)))
         if settings.path != "-":
             return stack.enter_context(Path(settings.path).open("rb"))
         given = stdin or sys.stdin.buffer
@@ -132,6 +156,8 @@ def _stream(settings: ManifestSettings, stdin: BufferedIOBase | None, stack: Exi
             given = BufferedReader(given)
             stack.callback(given.detach)
         head = given.peek(1).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except StoreError as error:
+        raise ManifestError(f"{settings.path}: {error}") from error
     except OSError as error:
         raise ManifestError(f"{settings.path}: cannot be read: {error.strerror}") from error
     if settings.format == "auto" and head and not head.startswith(b"{"):
@@ -154,8 +180,10 @@ def _seekable(stream: BufferedReader, name: str, stack: ExitStack) -> IO[bytes]:
 
 def _kind(settings: ManifestSettings) -> str:
     path, kind = settings.path, settings.format
-    if path.startswith(_REMOTE):
-        raise ManifestError(f"{path}: manifests are read from local files; copy it here first")
+    if path.lower().startswith(_WEB):
+        raise ManifestError(f"{masked_url(path)}: manifests are read from disk and from buckets; copy it there first")
+    if is_object_url(path):
+        return _object_kind(path, kind)
     if path == "-":
         if kind in ("directory", "glob"):
             raise ManifestError(f'standard input, and manifest.format = "{kind}"')
@@ -169,6 +197,25 @@ def _kind(settings: ManifestSettings) -> str:
     if kind != "glob" and is_folder != (kind == "directory"):
         raise ManifestError(f'{path}: {"a" if is_folder else "not a"} directory, and manifest.format = "{kind}"')
     return kind
+
+
+def _object_kind(path: str, kind: str) -> str:
+    url = _object(path)
+    is_folder = url.key == "" or url.key.endswith("/")
+    if kind == "glob":
+        raise ManifestError(f'{path}: manifest.format = "glob"; in a bucket allowed: an object, or a prefix with "/"')
+    if kind == "auto":
+        return "directory" if is_folder else _by_suffix(path, 'or "/" at the end for a prefix, ')
+    if is_folder != (kind == "directory"):
+        raise ManifestError(f'{path}: {"a" if is_folder else "not a"} prefix, and manifest.format = "{kind}"')
+    return kind
+
+
+def _object(path: str) -> ObjectUrl:
+    try:
+        return ObjectUrl.parse(path)
+    except ValueError as error:
+        raise ManifestError(f"{path}: {error}") from None
 
 
 def _mode(path: str) -> int | None:
@@ -186,14 +233,20 @@ def _format(path: str, mode: int | None) -> str:
         return "glob"
     if mode is not None and stat.S_ISDIR(mode):
         return "directory"
-    found = _FORMATS.get(Path(path).suffix.lower())
+    return _by_suffix(path)
+
+
+def _by_suffix(path: str, beside: str = "") -> str:
+    found = _FORMATS.get(PurePosixPath(path).suffix.lower())
     if found is None:
         allowed = ", ".join(sorted(_FORMATS))
-        raise ManifestError(f"{path}: the suffix tells no format; allowed: {allowed}, or set manifest.format")
+        raise ManifestError(f"{path}: the suffix tells no format; allowed: {allowed}, {beside}or set manifest.format")
     return found
 
 
-def _root(path: str, kind: str) -> Path:
+def _root(path: str, kind: str) -> Path | ObjectUrl:
+    if is_object_url(path):
+        return _object(path).parent
     if path == "-":
         return Path.cwd()
     if kind == "directory":

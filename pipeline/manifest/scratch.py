@@ -17,7 +17,7 @@ def scratch_database(folder: Path, table: str) -> sqlite3.Connection:
     """An unnamed SQLite database in this folder with one table, outside of any transaction; for any one thread.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or has no room.
     """
     try:
         handle, name = tempfile.mkstemp(dir=folder, prefix=".scratch-")
@@ -26,8 +26,14 @@ def scratch_database(folder: Path, table: str) -> sqlite3.Connection:
     os.close(handle)
     try:
         database = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
-        database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")
-        database.execute(table)
+        try:
+            database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")
+            database.execute(table)
+        except BaseException:
+            database.close()
+            raise
+    except sqlite3.Error as error:
+        raise OutputError(f"{folder}: a list cannot be kept there: {error}; make room, then run again") from error
     finally:
         Path(name).unlink()
     return database

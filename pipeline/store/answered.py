@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import OutputError
 from pipeline.manifest.scratch import scratch_database
+from pipeline.store.buckets import Place
 from pipeline.store.keys import item_key
 from pipeline.store.schema import Kind
 from pipeline.store.tables import read_batches
@@ -38,7 +39,7 @@ class AnsweredImages:
         OutputError: the folder cannot be written, or has no room.
     """
 
-    def __init__(self, output: Path, fingerprint: str, folder: Path) -> None:
+    def __init__(self, output: Place, fingerprint: str, folder: Path) -> None:
         self._db = scratch_database(folder, _TABLE)
         try:
             self._db.execute("BEGIN")
@@ -73,7 +74,7 @@ _ADD = (
 )
 
 
-def _rows(output: Path, kind: Kind, fingerprint: str) -> Iterator[tuple[bytes, int, str]]:
+def _rows(output: Place, kind: Kind, fingerprint: str) -> Iterator[tuple[bytes, int, str]]:
     for batch in read_batches(output, kind, ["item_id", "fingerprint", "created_at", "images"]):
         rows = batch.filter(pc.equal(batch["fingerprint"], fingerprint))
         times = rows["created_at"].cast(pa.int64()).to_pylist()

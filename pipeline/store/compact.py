@@ -32,15 +32,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import OutputError
+from pipeline.store.buckets import is_remote
 from pipeline.store.dataset import open_dataset
 from pipeline.store.exchange import exchange
 from pipeline.store.identity import DatasetSettings
 from pipeline.store.journal import Journal
 from pipeline.store.merging import Merge, beside, finish_merges
 from pipeline.store.parts import folder, list_parts, made_folder, sync_folder
-from pipeline.store.reconcile import state_folder
+from pipeline.store.places import state_folder
 from pipeline.store.rewriting import rewrite
 from pipeline.store.schema import Kind
+from pipeline.store.shards import unmarked
 
 __all__ = ["Compacted", "compact"]
 
@@ -60,6 +62,11 @@ def compact(output: Path, rows_per_file: int = 50_000, compression: str = "zstd"
         OutputError: it is no dataset, cannot be written, or its file system cannot exchange folders.
         OutputHeldError: a run holds it.
     """
+    if is_remote(str(output)):
+        raise OutputError(
+            f"{output}: parts in an object store are not merged, since it cannot exchange many for one in one step; "
+            "copy the dataset to a folder, compact it there, and copy it to a new place"
+        )
     if not any(folder(output, kind).is_dir() for kind in Kind):
         raise OutputError(f"{output}: is no dataset: it has no results, failures or requests folder")
     settings = DatasetSettings(output, rows_per_file, compression=compression)
@@ -69,7 +76,7 @@ def compact(output: Path, rows_per_file: int = 50_000, compression: str = "zstd"
             merges = _planned(output, kind, rows_per_file)
             if merges:
                 try:
-                    _merge(journal, settings, kind, merges)
+                    _merge(journal, output, compression, kind, merges)
                 except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
                     reason = getattr(error, "strerror", None) or str(error)
                     raise OutputError(
@@ -92,19 +99,19 @@ def _planned(output: Path, kind: Kind, most: int) -> list[Merge]:
             rows += count
     moment = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ-%f}"
     merged = (names for names in groups if len(names) > 1)
-    # Named after its first part, so that the order of names stays that of the rows.
-    return [Merge(f"{Path(names[0]).stem}-compacted-{moment}.parquet", tuple(names)) for names in merged]
+    # Named after its first part, so that the order of names stays that of the rows; it may hold rows of all shards.
+    return [Merge(f"{Path(unmarked(names[0])).stem}-compacted-{moment}.parquet", tuple(names)) for names in merged]
 
 
-def _merge(journal: Journal, settings: DatasetSettings, kind: Kind, merges: list[Merge]) -> None:
-    table = folder(settings.output, kind)
-    place = beside(settings.output, kind)
+def _merge(journal: Journal, output: Path, compression: str, kind: Kind, merges: list[Merge]) -> None:
+    table = folder(output, kind)
+    place = beside(output, kind)
     shutil.rmtree(place, ignore_errors=True)
     made_folder(place)
     gone = {name for merge in merges for name in merge.old}
     for merge in merges:
         sources = [table / name for name in merge.old]
-        rewrite(place / merge.new, kind, sources, settings.compression)
+        rewrite(place / merge.new, kind, sources, compression)
         if pq.read_metadata(place / merge.new).num_rows != sum(pq.read_metadata(one).num_rows for one in sources):
             raise OSError(f"{merge.new}: has other rows than the parts that it is made of")
     for entry in table.iterdir():
@@ -117,10 +124,10 @@ def _merge(journal: Journal, settings: DatasetSettings, kind: Kind, merges: list
     with journal.transaction():
         journal.note_merges(kind, json.dumps([[merge.new, *merge.old] for merge in merges]))
     exchange(table, place)
-    sync_folder(settings.output)
-    sync_folder(state_folder(settings.output))
+    sync_folder(output)
+    sync_folder(state_folder(output))
     os.utime(place, (time.time(), time.time()))
-    finish_merges(journal, settings.output)
+    finish_merges(journal, output)
 
 
 def _count(output: Path) -> int:

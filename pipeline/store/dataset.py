@@ -1,4 +1,4 @@
-"""A dataset opened for writing: its folder, its lock, its journal, and what an earlier run left put right.
+"""A dataset opened for writing: its folder, its locks, its journal, and what an earlier run left put right.
 
 Everything that can be found wrong with an output is found here, before any money is spent.
 """
@@ -12,11 +12,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, OutputHeldError
+from pipeline.store.buckets import BucketPath, Place
+from pipeline.store.folding import fold_others, other_layouts
 from pipeline.store.journal import Journal
+from pipeline.store.leases import Lease
 from pipeline.store.ledger import DatasetSettings
-from pipeline.store.lock import OutputLock
-from pipeline.store.recovery import open_journal, recover, state_folder
+from pipeline.store.lock import OutputLock, in_turn, is_held
+from pipeline.store.parts import made_folder
+from pipeline.store.places import shards_folder, state_folder, state_path
+from pipeline.store.recovery import open_journal, recover
 
 __all__ = ["LEAST_FREE_BYTES", "open_dataset"]
 
@@ -28,7 +33,9 @@ LEAST_FREE_BYTES = 32 * 1024 * 1024
 
 @contextmanager
 def open_dataset(settings: DatasetSettings) -> Iterator[Journal]:
-    """The journal of a dataset that this process alone may write while the block runs.
+    """The journal of a dataset, or of one shard of it, that this process alone may write while the block runs.
+
+    A run without a shard holds the output's lock alone; shards share it, and hold each one of their own.
 
     Raises:
         OutputError: the folder cannot be written, is full, or holds a journal of a newer version.
@@ -37,15 +44,47 @@ def open_dataset(settings: DatasetSettings) -> Iterator[Journal]:
     output = settings.output
     with ExitStack() as stack:
         try:
-            state = state_folder(output)
-            stack.enter_context(OutputLock(state / "lock"))
-            _check_room(output, state)
-            journal = open_journal(output)
-            stack.callback(_close, journal)
+            root = state_folder(output)
+            stack.enter_context(OutputLock(root / "lock", shared=settings.shard is not None))
+            _check_room(output, root)
+            journal = stack.enter_context(_journal(settings, stack))
             recover(journal, settings)
         except (OSError, sqlite3.Error) as error:
             raise OutputError(_explained(output, error)) from error
         yield journal
+
+
+@contextmanager
+def _journal(settings: DatasetSettings, stack: ExitStack) -> Iterator[Journal]:
+    """The run's own journal, once those of other layouts are brought in; a shard's lock is kept on the stack.
+
+    Shards start one after the other, so that each sees which others run, and one alone brings in what others left.
+    """
+    output, shard = settings.output, settings.shard
+    with ExitStack() as start:
+        if shard is not None:
+            start.enter_context(in_turn(made_folder(shards_folder(output), 0o700) / "starting"))
+            state_folder(output, shard)
+            for other in other_layouts(output, shard):
+                if is_held(state_path(output, other) / "lock"):
+                    raise OutputHeldError(
+                        f"{output}: shard {other} of this output is running, and shares items with shard {shard}; wait "
+                        f"for it, or run shards of {other.of}"
+                    )
+            what = f"{output}: another run holds shard {shard} of this output"
+            stack.enter_context(OutputLock(settings.state / "lock", what=what))
+        if isinstance(output, BucketPath):
+            stack.enter_context(Lease(output, shard))
+        journal = open_journal(output, shard)
+        try:
+            fold_others(journal, settings)
+        except BaseException:
+            _close(journal)
+            raise
+    try:
+        yield journal
+    finally:
+        _close(journal)
 
 
 def _close(journal: Journal) -> None:
@@ -56,17 +95,18 @@ def _close(journal: Journal) -> None:
         logger.warning("the journal is closed, but not sealed (%s): the next start checks it in full", error)
 
 
-def _check_room(output: Path, state: Path) -> None:
-    free = shutil.disk_usage(output).free
+def _check_room(output: Place, state: Path) -> None:
+    here = state if isinstance(output, BucketPath) else output
+    free = shutil.disk_usage(here).free
     if free < LEAST_FREE_BYTES:
         raise OutputError(
-            f"{output}: {free // 1_000_000} MB free; a run needs at least {LEAST_FREE_BYTES // 1_000_000} MB to start"
+            f"{here}: {free // 1_000_000} MB free; a run needs at least {LEAST_FREE_BYTES // 1_000_000} MB to start"
         )
-    for place in (output, state):
+    for place in (here, state):
         if not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
 
-def _explained(output: Path, error: Exception) -> str:
+def _explained(output: Place, error: Exception) -> str:
     reason = getattr(error, "strerror", None) or str(error)
     return f"{output}: output.path cannot be written: {reason}; choose another, or mend its permissions"

@@ -1,18 +1,17 @@
 """The first rows that one run wrote, for its summary: its parts carry its id in their names."""
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.store.parts import list_parts
+from pipeline.store.buckets import Place
+from pipeline.store.parts import list_parts, opened_part
 from pipeline.store.schema import Kind
 
 __all__ = ["rows_of_run"]
 
 
-def rows_of_run(output: Path, kind: Kind, run_id: str, columns: list[str], most: int) -> list[dict[str, Any]]:
+def rows_of_run(output: Place, kind: Kind, run_id: str, columns: list[str], most: int) -> list[dict[str, Any]]:
     """At most `most` rows, in the order in which they were written; what cannot be read is left out."""
     rows: list[dict[str, Any]] = []
     for path in list_parts(output, kind):
@@ -21,7 +20,7 @@ def rows_of_run(output: Path, kind: Kind, run_id: str, columns: list[str], most:
         if run_id not in path.name:
             continue
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as part:
+            with opened_part(path) as part:
                 batch = next(part.iter_batches(most, columns=columns), None)
             found = batch.to_pylist() if batch is not None else []
         except (OSError, pa.ArrowException, ValueError):  # ValueError: a text that is not UTF-8

@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.store.buckets import Place
+from pipeline.store.places import state_path
+from pipeline.store.shards import Shard
+
 __all__ = ["DatasetSettings", "RunIdentity"]
 
 
@@ -16,12 +20,24 @@ class DatasetSettings:
         rows_per_file: a part is written when this many rows of its table wait; also the most rows of one part.
         flush_seconds: parts are written at least this often while rows wait.
         compression: Parquet codec.
+        shard: the share of the items that this writer is about, `None` for all of them.
     """
 
-    output: Path
+    output: Place
     rows_per_file: int = 50_000
     flush_seconds: float = 60.0
     compression: str = "zstd"
+    shard: Shard | None = None
+
+    @property
+    def state(self) -> Path:
+        """Where the journal and the lock of this writer lie; `open_dataset` makes it."""
+        return state_path(self.output, self.shard)
+
+    def part_name(self, origin: str, number: int) -> str:
+        """The name of a part that this writer makes: of which run or moment, and which of its parts."""
+        mark = f"{self.shard.mark}-" if self.shard is not None else ""
+        return f"part-{origin}-{mark}{number:05d}.parquet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline.store.buckets import Place
 from pipeline.store.identity import DatasetSettings
 from pipeline.store.journal import Journal
-from pipeline.store.parts import Stamp, folder, write_part
+from pipeline.store.parts import Stamp, folder, opened_part, write_part
 from pipeline.store.pending import Reservation
 from pipeline.store.rows import reserved_schema, to_table
 from pipeline.store.schema import Kind
@@ -50,10 +50,10 @@ def publish_reserved(settings: DatasetSettings, reservation: Reservation, journa
         reader.close()
 
 
-def read_answer(output: Path, part: str, item_id: str, fingerprint: str) -> dict[str, Any] | None:
+def read_answer(output: Place, part: str, item_id: str, fingerprint: str) -> dict[str, Any] | None:
     """The answer's columns of one row of `results`, `None` where it is not there any more, or cannot be read."""
     try:
-        with pq.ParquetFile(folder(output, Kind.RESULTS) / part, page_checksum_verification=True) as file:
+        with opened_part(folder(output, Kind.RESULTS) / part) as file:
             for group in range(file.num_row_groups):
                 keys = file.read_row_group(group, columns=["item_id", "fingerprint"])
                 hits = pc.and_(pc.equal(keys["item_id"], item_id), pc.equal(keys["fingerprint"], fingerprint))

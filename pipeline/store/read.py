@@ -11,7 +11,7 @@ of another item than the one whose id it shares, and is told from it by its imag
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,10 @@ import pyarrow.compute as pc
 
 from pipeline.errors import OutputError
 from pipeline.records import Usage
-from pipeline.store.parts import folder, list_parts
+from pipeline.store.buckets import Place, place_of
+from pipeline.store.parts import list_parts, listed
+from pipeline.store.projecting import Part, narrowed, read_chosen
+from pipeline.store.reviews import apply_reviews, newest_reviews
 from pipeline.store.rows import TOKEN_COLUMNS
 from pipeline.store.schema import Kind
 from pipeline.store.states import STATE_COLUMNS, States
@@ -65,7 +68,7 @@ class DatasetStatus:
             fingerprint of the newest row comes first.
     """
 
-    output: Path
+    output: Place
     succeeded: int = 0
     failed: int = 0
     failures_by_type: dict[str, int] = field(default_factory=dict)
@@ -76,38 +79,68 @@ class DatasetStatus:
     fingerprints: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def read_results(
-    output: str | Path, *, failures: bool = False, requests: bool = False, fingerprint: str | None = None
+def read_results(  # noqa: PLR0913 - each names one thing that a reader may want
+    output: str | Place,
+    *,
+    failures: bool = False,
+    requests: bool = False,
+    fingerprint: str | None = None,
+    columns: Sequence[str] | None = None,
+    filter: pc.Expression | None = None,  # noqa: A002 - as pyarrow's own readers name it
+    reviewed: bool = False,
 ) -> pa.Table:
     """One table of a dataset, from its committed parts; the schema is the contract's, empty or not.
 
     Args:
-        output: the dataset's folder.
+        output: the dataset's folder, or its URL in an object store.
         failures: the items that stand as failed, each by its newest failure, instead of the answers.
         requests: the requests, of every fingerprint unless one is given, instead of the answers.
         fingerprint: whose rows; without one, the fingerprint of the newest row.
+        columns: the columns that are wanted, in this order; the others are not read.
+        filter: which rows, such as `pyarrow.compute.field("cost_usd") > 0.01`; it may name any column, a field of
+            `manifest` or `data` as `field("manifest", "year")`. What the parts' statistics rule out is not read.
+        reviewed: the answers as reviewers left them (see `reviews`): edited captions in the place of the answered
+            ones, rejected rows left out; columns and filter are of those.
 
     Raises:
         OutputError: `output` is not there, or no dataset.
-        ValueError: both `failures` and `requests`.
+        TypeError: `columns` is no list, or `filter` no expression.
+        ValueError: both `failures` and `requests`, or `reviewed` with one of them, a column that is not there, or a
+            filter that does not fit.
     """
     if failures and requests:
         raise ValueError("read_results: failures= and requests= are two tables; ask for one at a time")
+    if reviewed and (failures or requests):
+        raise ValueError("read_results: reviewed= is about the answers; failures and requests are not reviewed")
     place = _dataset(output)
-    return steady(place, lambda: _read(place, fingerprint, failures=failures, requests=requests))
+    kind = Kind.REQUESTS if requests else Kind.FAILURES if failures else Kind.RESULTS
+    if reviewed and (reviews := newest_reviews(place)):
+        return steady(
+            place,
+            lambda: narrowed(apply_reviews(_read(place, kind, fingerprint, None, None), reviews), columns, filter),
+        )
+    return steady(place, lambda: _read(place, kind, fingerprint, columns, filter))
 
 
-def _read(place: Path, fingerprint: str | None, *, failures: bool, requests: bool) -> pa.Table:
-    if requests:
-        return read_table(place, Kind.REQUESTS, fingerprint)
-    kind = Kind.FAILURES if failures else Kind.RESULTS
-    wanted = fingerprint if fingerprint is not None else _newest_fingerprint(place)
-    if wanted is None:
-        return joined([], kind)
-    return _standing_failures(place, wanted) if failures else read_table(place, kind, wanted)
+def _read(
+    place: Place,
+    kind: Kind,
+    fingerprint: str | None,
+    columns: Sequence[str] | None,
+    wanted: pc.Expression | None,
+) -> pa.Table:
+    if kind is not Kind.REQUESTS and fingerprint is None:
+        fingerprint = _newest_fingerprint(place)
+        if fingerprint is None:
+            return narrowed(joined([], kind), columns, wanted)
+    if kind is Kind.FAILURES and fingerprint is not None:
+        return narrowed(_standing_failures(place, fingerprint), columns, wanted)
+    if columns is None and wanted is None:
+        return read_table(place, kind, fingerprint)
+    return read_chosen(place, kind, fingerprint, columns, wanted)
 
 
-def dataset_status(output: str | Path) -> DatasetStatus:
+def dataset_status(output: str | Place) -> DatasetStatus:
     """What the dataset holds, read column by column: about 200 bytes of memory an item while it is counted.
 
     Raises:
@@ -117,7 +150,7 @@ def dataset_status(output: str | Path) -> DatasetStatus:
     return steady(place, lambda: _status(place))
 
 
-def steady(output: Path, look: Callable[[], _Found]) -> _Found:
+def steady(output: Place, look: Callable[[], _Found]) -> _Found:
     """A look at the tables during which no compaction took place; looked anew where one did."""
     for _ in range(_LOOKS):
         before = _folders(output)
@@ -127,13 +160,15 @@ def steady(output: Path, look: Callable[[], _Found]) -> _Found:
     return found
 
 
-def _folders(output: Path) -> list[int | None]:
-    """What tells the tables' folders from others that take their places."""
-    places = [folder(output, kind) for kind in Kind]
+def _folders(output: Place) -> list[int | None]:
+    """What tells the tables' folders from others that take their places; in an object store none does."""
+    if not isinstance(output, Path):
+        return []
+    places = [output / kind.value for kind in Kind]
     return [place.stat().st_ino if place.is_dir() else None for place in places]
 
 
-def _status(place: Path) -> DatasetStatus:
+def _status(place: Place) -> DatasetStatus:
     states = States()
     for kind in (Kind.FAILURES, Kind.RESULTS):
         columns = STATE_COLUMNS if kind is Kind.RESULTS else [*STATE_COLUMNS, "error_type", "images"]
@@ -158,7 +193,7 @@ def _status(place: Path) -> DatasetStatus:
     )
 
 
-def _standing_failures(output: Path, fingerprint: str) -> pa.Table:
+def _standing_failures(output: Place, fingerprint: str) -> pa.Table:
     table = read_table(output, Kind.FAILURES, fingerprint)
     states = States()
     start = 0
@@ -175,10 +210,14 @@ def _standing_failures(output: Path, fingerprint: str) -> pa.Table:
     return table.take(rows.take(pc.sort_indices(rows)))
 
 
-def _newest_fingerprint(output: Path) -> str | None:
+def _newest_fingerprint(output: Place) -> str | None:
+    """By the newest row; parts that cannot have it, by their footers, are not read."""
     newest: tuple[int, str] | None = None
-    for kind in (Kind.RESULTS, Kind.FAILURES):
-        for batch in read_batches(output, kind, ["fingerprint", "created_at"]):
+    parts = [Part(path, kind) for kind in (Kind.RESULTS, Kind.FAILURES) for path in list_parts(output, kind)]
+    for bound, part in sorted(((part.newest(), part) for part in parts), key=lambda pair: -pair[0]):
+        if newest and newest[0] >= bound:
+            break
+        for batch in read_part(part.path, part.kind, ["fingerprint", "created_at"]):
             times = batch["created_at"].cast(pa.int64())
             at = pc.index(times, pc.max(times)).as_py()
             if at >= 0 and (newest is None or times[at].as_py() > newest[0]):
@@ -186,7 +225,7 @@ def _newest_fingerprint(output: Path) -> str | None:
     return newest[1] if newest else None
 
 
-def _bill(output: Path) -> tuple[Usage, float, RequestCounts]:
+def _bill(output: Place) -> tuple[Usage, float, RequestCounts]:
     tokens = dict.fromkeys(TOKEN_COLUMNS, 0)
     cost_usd = 0.0
     counts = [0, 0, 0, 0]
@@ -207,8 +246,8 @@ def _sum(values: pa.Array) -> Any:
     return pc.sum(values, min_count=0).as_py()
 
 
-def _runs(output: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted((output / "runs").glob("[!.]*.json")):
+def _runs(output: Place) -> Iterator[dict[str, Any]]:
+    for path in listed(output / "runs", "[!.]*.json"):
         try:
             entry = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
@@ -220,8 +259,8 @@ def _runs(output: Path) -> Iterator[dict[str, Any]]:
             logger.warning("%s: left out, it is not the entry of a run", path)
 
 
-def _dataset(output: str | Path) -> Path:
-    place = Path(output)
+def _dataset(output: str | Place) -> Place:
+    place = place_of(output)
     if not place.is_dir():
         raise OutputError(f"{place}: there is no such folder")
     if not any((place / name).is_dir() for name in (*Kind, "runs", "_state")):

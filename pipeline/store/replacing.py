@@ -16,15 +16,18 @@ parts (likewise); a new part first and the old row removed after (two rows for a
 
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.store.buckets import BucketPath, ConflictError, Place
 from pipeline.store.identity import DatasetSettings
 from pipeline.store.journal import Journal
-from pipeline.store.parts import Stamp, folder, list_parts
+from pipeline.store.lock import in_turn
+from pipeline.store.parts import Stamp, folder, list_parts, opened_part
+from pipeline.store.places import shards_folder
 from pipeline.store.rewriting import rewrite
 from pipeline.store.rows import reserved_schema, to_table
 from pipeline.store.schema import Kind
@@ -64,6 +67,8 @@ def planned(settings: DatasetSettings, journal: Path) -> list[Replacement]:
     for part in list_parts(settings.output, Kind.RESULTS):
         if not waiting:
             break
+        if settings.shard is not None and not settings.shard.may_be_in(part.name):
+            continue
         hits = [waiting.pop(key) for key in _keys(part) if key in waiting]
         if hits:
             found.append(Replacement(part.name, tuple(hits)))
@@ -91,7 +96,11 @@ def replace_rows(settings: DatasetSettings, replacement: Replacement, journal: P
         return [key not in keys for key in zip(*(batch[name].to_pylist() for name in _KEY), strict=True)]
 
     try:
-        return rewrite(path, Kind.RESULTS, [path], settings.compression, stays=stays, added=added)
+        with _alone(settings):
+            while True:
+                here = path.pinned() if isinstance(path, BucketPath) else path
+                with suppress(ConflictError):  # another machine was quicker: its rows are to stay too
+                    return rewrite(here, Kind.RESULTS, [here], settings.compression, stays=stays, added=added)
     except pa.ArrowException as error:
         raise OSError(f"{path}: cannot be rewritten: {error}") from error
 
@@ -118,9 +127,14 @@ def finish_replacements(journal: Journal, settings: DatasetSettings, path: Path)
     return rewritten
 
 
-def _keys(part: Path) -> Iterator[_Key]:
+def _alone(settings: DatasetSettings) -> AbstractContextManager[None]:
+    """Two shards may have to rewrite the same part, of a run without shards: one after the other."""
+    return nullcontext() if settings.shard is None else in_turn(shards_folder(settings.output) / "rewriting")
+
+
+def _keys(part: Place) -> Iterator[_Key]:
     try:
-        with pq.ParquetFile(part, page_checksum_verification=True) as file:
+        with opened_part(part) as file:
             for batch in file.iter_batches(columns=_KEY):
                 yield from zip(*(batch[name].to_pylist() for name in _KEY), strict=True)
     except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:

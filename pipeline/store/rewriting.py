@@ -6,12 +6,11 @@ never rewritten as if it were whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.store.parts import Stamp, write_part
+from pipeline.store.buckets import Place
+from pipeline.store.parts import Stamp, opened_part, write_part
 from pipeline.store.schema import Kind
 from pipeline.store.tables import checked_batch, joined
 
@@ -23,9 +22,9 @@ Left = Callable[[pa.RecordBatch], list[bool]]
 
 
 def rewrite(  # noqa: PLR0913 - what goes in, what stays, what is added
-    target: Path,
+    target: Place,
     kind: Kind,
-    sources: Sequence[Path],
+    sources: Sequence[Place],
     compression: str,
     *,
     stays: Left | None = None,
@@ -48,15 +47,16 @@ def rewrite(  # noqa: PLR0913 - what goes in, what stays, what is added
     return write_part(target, schema, _grouped(tables(), empty, kind), compression)
 
 
-def _empty(source: Path, kind: Kind) -> pa.Table:
+def _empty(source: Place, kind: Kind) -> pa.Table:
     """No rows of a part's types."""
-    schema = pq.read_schema(source)
+    with opened_part(source) as part:
+        schema = part.schema_arrow
     batch = pa.RecordBatch.from_arrays([pa.array([], one.type) for one in schema], schema=schema)
     return pa.Table.from_batches([checked_batch(batch, kind)])
 
 
-def _kept(source: Path, kind: Kind, stays: Left | None) -> Iterator[pa.Table]:
-    with pq.ParquetFile(source, page_checksum_verification=True) as part:
+def _kept(source: Place, kind: Kind, stays: Left | None) -> Iterator[pa.Table]:
+    with opened_part(source) as part:
         rows = 0
         for batch in part.iter_batches(_ROW_GROUP):
             rows += len(batch)

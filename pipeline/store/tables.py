@@ -5,13 +5,12 @@ A part is checked as it is read (page checksums, structure, the contract's colum
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from pipeline.store.parts import list_parts
+from pipeline.store.buckets import Place
+from pipeline.store.parts import list_parts, opened_part
 from pipeline.store.schema import OPTIONAL_COLUMNS, Kind, part_schema
 from pipeline.store.unify import in_common
 
@@ -21,7 +20,7 @@ logger = logging.getLogger(__name__)
 _ROWS = 16_384
 
 
-def read_table(output: Path, kind: Kind, fingerprint: str | None) -> pa.Table:
+def read_table(output: Place, kind: Kind, fingerprint: str | None) -> pa.Table:
     """Every row of one table, or those of one fingerprint."""
     tables = []
     for path in list_parts(output, kind):
@@ -54,14 +53,14 @@ def _column(tables: list[pa.Table], name: str) -> pa.ChunkedArray:
     return pa.chunked_array(unified, unified[0].type)
 
 
-def read_batches(output: Path, kind: Kind, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def read_batches(output: Place, kind: Kind, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """The rows of one table, cut to these columns, a part in memory at a time."""
     for path in list_parts(output, kind):
         yield from read_part(path, kind, columns)
 
 
 def read_part(
-    path: Path, kind: Kind, columns: list[str] | None, fingerprint: str | None = None
+    path: Place, kind: Kind, columns: list[str] | None, fingerprint: str | None = None
 ) -> list[pa.RecordBatch]:
     """A part's rows, in the contract's types; none, and a warning, where it is damaged or foreign."""
     try:
@@ -74,7 +73,7 @@ def read_part(
     return [batch.filter(pc.equal(batch["fingerprint"], fingerprint)) for batch in batches]
 
 
-def _whole(path: Path, kind: Kind, columns: list[str] | None) -> list[pa.RecordBatch]:
+def _whole(path: Place, kind: Kind, columns: list[str] | None) -> list[pa.RecordBatch]:
     """A part's rows.
 
     Raises:
@@ -83,7 +82,7 @@ def _whole(path: Path, kind: Kind, columns: list[str] | None) -> list[pa.RecordB
     """
     if not path.is_file():
         raise OSError("it is gone, or not a regular file")
-    with pq.ParquetFile(path, page_checksum_verification=True) as part:
+    with opened_part(path) as part:
         names = part.schema_arrow.names
         needed = part_schema(kind).names if columns is None else columns
         if lacking := [name for name in needed if name not in names]:

@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.buckets import environment, filled_bucket
 
-from pipeline.manifest.objects import ObjectStores, ObjectUrl, StoreError
+from pipeline.manifest.objects import ObjectStores, ObjectUrl, StoreError, is_object_url
 
 
 @pytest.fixture
@@ -40,6 +42,38 @@ def test_what_could_name_a_host_is_no_bucket(text: str) -> None:
     """A manifest cannot lead the program to a host of its choice by way of a bucket's name."""
     with pytest.raises(ValueError, match="allowed"):
         ObjectUrl.parse(text)
+
+
+def test_what_names_a_place_in_a_store() -> None:
+    """By its scheme, in either case of letters; files whose names have a colon are none."""
+    assert [is_object_url(text) for text in ("s3://b/x", "GS://b", "az://c/", "s3:x", "http://h", "/s3://b")] == [
+        *[True] * 3,
+        *[False] * 3,
+    ]
+
+
+def test_a_url_has_a_folder() -> None:
+    """What stands before its last `/`; the bucket itself where there is none."""
+    assert ObjectUrl.parse("s3://bucket/a/b.csv").parent.text == "s3://bucket/a/"
+    assert ObjectUrl.parse("s3://bucket/b.csv").parent.text == "s3://bucket/"
+    assert ObjectUrl.parse("s3://bucket/a/").parent.text == "s3://bucket/a/"
+
+
+@given(st.lists(st.sampled_from(["..", ".", "a", "b", "", "..."]), max_size=6).map("/".join), st.booleans())
+def test_a_relative_reference_never_leads_out_of_its_folder(reference: str, deep: bool) -> None:
+    """However it is written, it means a key below the folder, or it is an error."""
+    folder = ObjectUrl("s3", "bucket", "in/z/" if deep else "")
+    depth, out = 0, reference.startswith("/")
+    for part in reference.split("/"):
+        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+        out = out or depth < 0
+    if out or depth == 0:
+        with pytest.raises(ValueError, match="leads outside s3://bucket/"):
+            folder.below(reference)
+        return
+    found = folder.below(reference)
+    assert f"{found.key}/".startswith(folder.key)
+    assert ".." not in found.key.split("/")
 
 
 def test_objects_below_a_folder_are_listed_with_their_sizes(stores: ObjectStores) -> None:

@@ -1,5 +1,6 @@
 """Which manifest is opened, by path and format, and what is told before anything is sent."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,12 +8,15 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
+import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.buckets import environment, filled_bucket
 from support.manifests import ids, items_of, problems, sources, write, write_parquet
 
 from pipeline.errors import ManifestError
+from pipeline.manifest.objects import ObjectStores, ObjectUrl
 from pipeline.manifest.producer import ManifestSettings, open_manifest
 
 HEAD = """
@@ -53,6 +57,96 @@ def test_the_suffix_tells_the_format(tmp_path: Path, name: str) -> None:
     else:
         write(path, content.get(name, '{"image": "a.jpg"}\n'))
     assert sources(items_of(path)) == [["a.jpg"]]
+
+
+@pytest.fixture
+def stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real S3 server, as the environment names it."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl", "m.txt", "m.pq", "m.feather", "m.arrows"])
+def test_an_object_is_read_as_the_file_that_it_is(tmp_path: Path, name: str) -> None:
+    """Every format gives the items that it gives on disk, with the object's folder as the root."""
+    images = [f"{number:04}.jpg" for number in range(2500)]
+    table = pa.table({"image": images, "id": [f"item {number}" for number in range(2500)]})
+    path = tmp_path / name
+    if name == "m.pq":
+        pq.write_table(table, path, row_group_size=400)
+    elif name.startswith(("m.feather", "m.arrows")):
+        new = pa.ipc.new_file if name == "m.feather" else pa.ipc.new_stream
+        with new(str(path), table.schema) as file:
+            file.write_table(table, max_chunksize=400)
+    else:
+        lines = [f"{row['image']},{row['id']}" for row in table.to_pylist()]
+        text = {"m.csv": "\n".join(["image,id", *lines]), "m.txt": "\n".join(images)}
+        write(path, text.get(name) or "\n".join(json.dumps(row) for row in table.to_pylist()))
+    form = "arrow" if name == "m.arrows" else "auto"
+    url = filled_bucket(f"manifest-{name.replace('.', '-')}", {f"deep/er/{name}": path.read_bytes()})
+    with open_manifest(ManifestSettings(f"{url}/deep/er/{name}", form)) as far:
+        items = [item for batch in far.batches() for item in batch]
+        assert far.root == ObjectUrl.parse(f"{url}/deep/er/")
+    near = items_of(path, format=form)
+    assert [(item.item_id, item.place) for item in items] == [(item.item_id, item.place) for item in near]
+    assert len(items) == 2500
+    assert items[7].images[0].source == "0007.jpg"
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_prefix_is_a_manifest_of_its_images() -> None:
+    """As a folder is: relative paths, ids that do not tell the bucket, and nothing beside the prefix."""
+    objects = {f"p/{name}": b"x" for name in ("b.PNG", "a.jpg", "deep/c.webp", "note.txt")}
+    url = filled_bucket("prefixed", objects | {"p2/d.jpg": b"x"})
+    with open_manifest(ManifestSettings(f"{url}/p/")) as manifest:
+        items = [item for batch in manifest.batches() for item in batch]
+        assert manifest.root == ObjectUrl.parse(f"{url}/p/")
+    assert sorted(sources(items)) == [["a.jpg"], ["b.PNG"], ["deep/c.webp"]]
+    assert ids(items)[sources(items).index(["a.jpg"])] == sha256(b"a.jpg").hexdigest()[:16]
+    with pytest.raises(ManifestError, match="the manifest has no rows: no image file"):
+        open_manifest(ManifestSettings(f"{url}/empty/"))
+
+
+@pytest.mark.usefixtures("stores")
+def test_what_is_not_in_the_bucket_is_told_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No such object, no such bucket, a store that does not answer: in one line each, with the URL."""
+    url = filled_bucket("nearly-empty", {"a.csv": b"image\n"})
+    for path, reason in (
+        (f"{url}/none.csv", "cannot be read: no such object"),
+        ("s3://there-is-no-such-bucket/m.csv", "cannot be read: no such object"),
+        ("s3://there-is-no-such-bucket/p/", "cannot be listed"),
+        (f"{url}/a.csv", "the manifest has no rows"),
+    ):
+        with pytest.raises(ManifestError, match=reason) as caught:
+            open_manifest(ManifestSettings(path))
+        assert str(caught.value).startswith(path)
+        assert "\n" not in str(caught.value)
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(ManifestError, match=r"az://container/m\.csv: az://container: cannot be opened"):
+        open_manifest(ManifestSettings("az://container/m.csv"))
+
+
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("name", ["m.csv", "m.pq"])
+def test_a_manifest_that_is_replaced_while_it_is_read_is_an_error(tmp_path: Path, name: str) -> None:
+    """Never a mixture of the two; what was read before stands."""
+    path = tmp_path / name
+    images = [f"{number:064}" for number in range(200_000)]
+    if name == "m.pq":
+        pq.write_table(
+            pa.table({"image": images}), path, row_group_size=40_000, compression="none", use_dictionary=False
+        )
+    else:
+        write(path, "image\n" + "\n".join(images))
+    url = filled_bucket(f"replaced-{name.replace('.', '-')}", {name: path.read_bytes()})
+    with open_manifest(ManifestSettings(f"{url}/{name}")) as manifest:
+        batches = manifest.batches()
+        assert len(next(batches)) > 0
+        obstore.put(ObjectStores().store(ObjectUrl.parse(url)), name, path.read_bytes() + b"\nlast")
+        with pytest.raises(ManifestError, match="replaced while it was read"):
+            for _ in batches:
+                pass
 
 
 def test_the_format_goes_before_the_suffix(tmp_path: Path) -> None:
@@ -118,7 +212,12 @@ def test_relative_images_start_beside_the_manifest(tmp_path: Path, monkeypatch: 
         ("nowhere/**/*.jpg", {}, "nowhere/.*: no such folder: nowhere"),
         ("blank.txt", {}, "blank.txt: the manifest has no rows"),
         ("blank.jsonl", {}, "blank.jsonl: the manifest has no rows"),
-        ("s3://bucket/m.csv", {}, "s3://bucket/m.csv: manifests are read from local files"),
+        ("https://host/m.csv?sig=1", {}, r"https://host/m.csv\?\*\*\*: manifests are read from disk and from buckets"),
+        ("s3://user@host/m.csv", {}, 's3://user@host/m.csv: allowed: such as "s3://bucket/key"'),
+        ("s3://bucket/m.doc", {}, 'the suffix tells no format; allowed: .*, or "/" at the end for a prefix'),
+        ("s3://bucket/*.csv", {"format": "glob"}, 'in a bucket allowed: an object, or a prefix with "/"'),
+        ("s3://bucket/p/", {"format": "csv"}, 's3://bucket/p/: a prefix, and manifest.format = "csv"'),
+        ("s3://bucket/m.csv", {"format": "directory"}, 'not a prefix, and manifest.format = "directory"'),
         ("-", {"format": "glob"}, "standard input, and manifest.format"),
         ("x" * 300 + ".csv", {}, "cannot be read: File name too long"),
         ("a\0b.csv", {}, "cannot be read: embedded null byte"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.small_disks import mounted_disk
 
 from pipeline.errors import OutputError
 from pipeline.manifest.scratch import scratch_database
@@ -23,3 +24,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """It is the output's own state folder, so the fault is the output's."""
     with pytest.raises(OutputError, match="absent"):
         scratch_database(tmp_path / "absent", TABLE)
+
+
+def test_a_disk_without_room_is_told_as_the_outputs_fault(tmp_path: Path) -> None:
+    """There is room for a name and none for a page: the message says what to do, and nothing is left behind."""
+    with mounted_disk(tmp_path / "disk", "1m") as disk:
+        (disk / "ballast").write_bytes(bytes((1 << 20) - 4096))
+        with pytest.raises(OutputError, match="make room"):
+            scratch_database(disk, TABLE)
+        assert [path.name for path in disk.iterdir()] == ["ballast"]

@@ -84,8 +84,7 @@ from pipeline.records import Item
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-seen = SeenItems(Path(sys.argv[1]), in_memory=0)
-seen._db.execute("PRAGMA cache_size=10")
+seen = SeenItems(Path(sys.argv[1]), in_memory=1000)
 try:
     for number in range(100_000):
         seen.passing([(number.to_bytes(16, "big"), Item("a", (), place="p" * 100))])

@@ -54,7 +54,7 @@ def left_pending(output: Path) -> None:
 
     async def body(ledger: Ledger) -> None:
         await caption_all(ledger, [answered("a", caption="new")])
-        ledger._replacing = 0  # as a kill before the last step leaves it
+        ledger._publisher._replacing = 0  # as a kill before the last step leaves it
 
     with_ledger(output, body, RunIdentity("run-2", "f1"))
 
