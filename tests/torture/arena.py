@@ -39,7 +39,7 @@ from pipeline.standin.server import StandinServer
 from pipeline.store.parts import is_whole, list_parts
 from pipeline.store.schema import Kind
 
-__all__ = ["PATIENCE_S", "Arena", "Ended", "Verdict", "make_arena_job", "table"]
+__all__ = ["PATIENCE_S", "Arena", "Ended", "Verdict", "make_arena_job", "rows_of", "table"]
 
 PATIENCE_S = 120
 """A hang is found after so long; no trial is expected to come near it."""
@@ -88,6 +88,7 @@ class Arena:
         faults: of the stand-in.
         latency_s: of its answers.
         keep: whether the dataset stays when the trial is over.
+        options: further ones of the stand-in.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Arena:
         faults: Sequence[str] = (),
         latency_s: tuple[float, float] = (0.01, 0.06),
         keep: bool = False,
+        **options: Any,
     ) -> None:
         place.mkdir(parents=True, exist_ok=True)
         self.job = job
@@ -109,7 +111,7 @@ class Arena:
         self._keep = keep
         self._stack = ExitStack()
         self._options = StandinOptions(
-            log=self.log, latency_s=latency_s, faults=tuple(parse_fault(fault) for fault in faults)
+            log=self.log, latency_s=latency_s, faults=tuple(parse_fault(fault) for fault in faults), **options
         )
 
     def __enter__(self) -> Self:
@@ -126,10 +128,10 @@ class Arena:
             shutil.rmtree(self.output, ignore_errors=True)
 
     def words(self, *more: str) -> list[str]:
-        """The command of one run."""
+        """The command of one run; what begins with `--` is an option of its own, the rest are settings."""
         settings = (f"api.base_url={self.server.url}", f"output.path={self.output}", *more)
         head = [sys.executable, "-m", "pipeline", "run", str(self.job.config_path), "--progress", "none"]
-        return [*head, *(word for setting in settings for word in ("--set", setting))]
+        return [*head, *(word for one in settings for word in ((one,) if one.startswith("--") else ("--set", one)))]
 
     def start(self, *more: str, before: Sequence[str] = (), env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """A run under way; its output goes to files, so that nothing blocks on a pipe."""
@@ -202,24 +204,32 @@ class Arena:
                 raise TimeoutError("what the trial waits for did not come")
             time.sleep(0.001)
 
+    def pause(self, seconds: float, process: subprocess.Popen[str]) -> None:
+        """So long, or until the process has ended."""
+        end = time.monotonic() + seconds
+        self.wait_until(lambda: time.monotonic() >= end or process.poll() is not None)
+
     def kill_somewhere(self, chance: random.Random, process: subprocess.Popen[str], most: int) -> None:
         """Kills a run at a random moment: by the clock while it starts, or by the answers it has had."""
         if chance.random() < 0.2:
             self.wait_until(lambda: process.poll() is not None or self.output.exists())
-            end = time.monotonic() + chance.random() * 0.5
+            wait_s = chance.random() * 0.5
         else:
             self.wait_for(self.answered() + chance.randrange(1, most), process)
-            end = time.monotonic() + chance.random() * 0.05
-        self.wait_until(lambda: time.monotonic() >= end or process.poll() is not None)
+            wait_s = chance.random() * 0.05
+        self.pause(wait_s, process)
         process.kill()
 
-    def verdict(self, *, in_flight: int = 0, items: Sequence[str] | None = None, settled: bool = True) -> Verdict:
+    def verdict(
+        self, *, in_flight: int = 0, items: Sequence[str] | None = None, settled: bool = True, batches: bool = False
+    ) -> Verdict:
         """Holds the dataset against the log.
 
         Args:
             in_flight: as many answers may have been under way in all kills together.
             items: which must have a row, by default all of the job's.
             settled: whether they must have one by now.
+            batches: whether money is judged elsewhere, since some was asked in batches.
         """
         found = Verdict()
         results, requests = table(self.output, Kind.RESULTS), table(self.output, Kind.REQUESTS)
@@ -238,7 +248,8 @@ class Arena:
         found.lost += max(0, len(unrecorded) - in_flight)
         if found.rebill > in_flight:
             found.faults.append(f"{found.rebill} answers were paid twice; {in_flight} may have been in flight")
-        found.faults += self._money(requests, [line for line in bill if line["request_id"] in known])
+        if not batches:
+            found.faults += self._money(requests, [line for line in bill if line["request_id"] in known])
         found.faults += self._files()
         return found
 
@@ -275,8 +286,13 @@ def table(output: Path, kind: Kind) -> list[dict[str, Any]]:
     wanted = ["item_id", "fingerprint"]
     if kind is Kind.REQUESTS:
         wanted += ["request_id", "input_tokens", "output_tokens", "cost_usd"]
+    return rows_of(output, kind, *wanted)
+
+
+def rows_of(output: Path, kind: Kind, *columns: str) -> list[dict[str, Any]]:
+    """The same, of these columns."""
     rows: list[dict[str, Any]] = []
     for part in list_parts(output, kind):
         if is_whole(part):
-            rows += pq.ParquetFile(part).read(columns=wanted).to_pylist()
+            rows += pq.ParquetFile(part).read(columns=list(columns)).to_pylist()
     return rows

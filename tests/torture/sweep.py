@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from torture.batches import batches_killed, batches_killed_at_syscall
+from torture.clusters import cluster_drained, cluster_killed
 from torture.compaction import compaction
 from torture.crashes import (
     closed_output,
@@ -16,6 +18,7 @@ from torture.crashes import (
 )
 from torture.damage import disagree, mutate_journal, mutate_parts
 from torture.overlap import clock_steps, holder_killed, manifest_changes, overlap
+from torture.sharding import shards_killed
 from torture.space import disk_full, io_error
 from torture.trials import Bench, Fault, Tally
 
@@ -41,6 +44,12 @@ FAULTS = (
     Fault("clock steps by a day", clock_steps, 4, 1),
     Fault("manifest changed", manifest_changes, 18, 9),
     Fault("compaction killed", compaction, 60, 3),
+    Fault("Ray: workers and driver killed", cluster_killed, 2, 1),
+    Fault("Ray: SIGTERM, SIGINT", cluster_drained, 2, 1),
+    Fault("batches killed, 5,000 items", batches_killed, 50, 4),
+    Fault("batches killed at fsync", partial(batches_killed_at_syscall, calls="fsync,fdatasync"), 400, 1),
+    Fault("batches killed at write", partial(batches_killed_at_syscall, calls="write,pwrite64"), 800, 1),
+    Fault("shards killed, N changed", shards_killed, 30, 1),
 )
 
 HEADER = f"{'fault':<36}{'trials':>7}{'LOST':>6}{'DUP':>6}{'REBILL':>8}{'pass':>9}"
