@@ -1,12 +1,16 @@
-"""What every export is made of: the captions under the newest fingerprint, in order, a part in memory at a time."""
+"""What every export is made of: the captions under the newest fingerprint, in order, a part in memory at a time.
+
+Where reviewers have decided about them, they are as the reviewers left them (see `store.reviews`).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from pipeline.store.buckets import Place
 from pipeline.store.parts import list_parts
 from pipeline.store.read import dataset_status
+from pipeline.store.reviews import newest_reviews, reviewed_rows
 from pipeline.store.schema import Kind
 from pipeline.store.tables import read_part
 
@@ -35,19 +39,22 @@ class Captions:
 
     Args:
         output: the dataset.
+        reviewed: whether reviews are applied: edited captions for the answered ones, rejected ones left out.
 
     Raises:
         OutputError: it is no dataset.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Place, *, reviewed: bool = True) -> None:
         self._output = output
         self._fingerprint = next(iter(dataset_status(output).fingerprints), None)
+        found = newest_reviews(output) if reviewed else {}
+        self._reviews = {key: review for key, review in found.items() if key[1] == self._fingerprint}
 
     def __iter__(self) -> Iterator[Caption]:
         for path in list_parts(self._output, Kind.RESULTS):
             for batch in read_part(path, Kind.RESULTS, None, self._fingerprint):
-                for row in batch.to_pylist():
+                for row in reviewed_rows(batch, self._reviews):
                     yield _caption(row)
 
     def columns(self) -> list[str]:

@@ -19,7 +19,7 @@ def estimate_text(estimate: Estimate, model: Model) -> str:
         f"items       {estimate.items:,}",
         _images_line(estimate),
         f"text        about {counted(text_tokens, 'token')}",
-        *(_mode_line(name, mode) for name, mode in estimate.modes.items()),
+        *(_mode_line(name, mode, chosen=name == estimate.mode) for name, mode in estimate.modes.items()),
         *(f"note        {safe_line(remark)}" for remark in estimate.remarks),
         "",
         *_example_lines(model),
@@ -34,11 +34,12 @@ def _images_line(estimate: Estimate) -> str:
     return f"images      {estimate.images:,}: {estimate.image_tokens:,} tokens by patches of 28 x 28 px ({by_seed})"
 
 
-def _mode_line(name: str, mode: ModeEstimate) -> str:
+def _mode_line(name: str, mode: ModeEstimate, *, chosen: bool) -> str:
     tokens = f"{mode.input_tokens:,} tokens in, about {mode.output_tokens:,} out"
     if mode.cost_usd is None or mode.cost_usd_low is None or mode.cost_usd_high is None:
         return f"{name:<11} {tokens}; the price is not known"
-    return f"{name:<11} {money(mode.cost_usd)} ({money(mode.cost_usd_low)} to {money(mode.cost_usd_high)}): {tokens}"
+    price = f"{money(mode.cost_usd)} ({money(mode.cost_usd_low)} to {money(mode.cost_usd_high)})"
+    return f"{name:<11} {price}: {tokens}{' <- as configured' if chosen else ''}"
 
 
 def _example_lines(model: Model) -> list[str]:

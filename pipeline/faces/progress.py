@@ -17,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.engines.job import LiveRun, View
+from pipeline.engines.totals import Totals
 from pipeline.faces.plain import counted, duration, money
+from pipeline.limits.pacer import PaceStatistics
 
 __all__ = ["choose_view", "expected_items", "state_line"]
 
@@ -88,7 +90,7 @@ def state_line(live: LiveRun, now: float) -> str:
         money(totals.cost_usd),
         f"{totals.retried} retried",
         f"{totals.failed} failed",
-        f"{pace.in_flight}/{pace.places} in flight",
+        _in_flight(live.totals, pace),
     ]
     if pace.paused_s > 0:
         parts.append(f"rate limited, {pace.paused_s:.0f} s")
@@ -97,6 +99,13 @@ def state_line(live: LiveRun, now: float) -> str:
     elif pace.binding:
         parts.append(f"{pace.binding} limit {pace.fill:.0%}")
     return " · ".join(parts)
+
+
+def _in_flight(totals: Totals, pace: PaceStatistics) -> str:
+    """Requests, or items of batches: of these the service tells nothing before a batch has ended."""
+    if not totals.batches:
+        return f"{pace.in_flight}/{pace.places} in flight"
+    return f"{counted(totals.batched, 'item')} in {totals.batches} {'batch' if totals.batches == 1 else 'batches'}"
 
 
 def expected_items(live: LiveRun) -> int | None:
@@ -111,10 +120,10 @@ def _settled(live: LiveRun) -> int:
 
 
 def _remaining(live: LiveRun, now: float) -> str:
-    """Time to the end at the pace so far, of items that were done and not merely skipped."""
+    """Time to the end at the pace so far, of items that were done and not merely skipped; batches tell none."""
     expected, settled = expected_items(live), _settled(live)
     worked = settled - live.totals.skipped
-    if expected is None or not worked or expected <= settled:
+    if expected is None or not worked or expected <= settled or live.totals.batches:
         return ""
     return f"ETA {duration((expected - settled) * (now - live.started) / worked)}"
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pipeline.engines.summary import RunSummary
 from pipeline.faces.plain import counted, duration, money, safe_line
+from pipeline.store.buckets import place_of
 from pipeline.store.excerpt import rows_of_run
 from pipeline.store.read import DatasetStatus
 from pipeline.store.schema import Kind
@@ -83,7 +83,7 @@ def _tokens(usage: Mapping[str, int]) -> str:
 
 def _examples(summary: RunSummary) -> list[str]:
     """A few captions and failures of this run, out of its parts."""
-    output = Path(summary.output)
+    output = place_of(summary.output)
     captions = rows_of_run(output, Kind.RESULTS, summary.run_id, ["item_id", "caption"], _SHOWN_CAPTIONS)
     failures = rows_of_run(
         output, Kind.FAILURES, summary.run_id, ["item_id", "error_type", "error_message"], _SHOWN_FAILURES

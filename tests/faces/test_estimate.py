@@ -25,9 +25,9 @@ def test_the_service_s_own_example_is_counted_both_ways() -> None:
 
 
 def test_both_modes_stand_with_their_bounds() -> None:
-    """Expected, low and high, and what they are made of."""
+    """Expected, low and high, and what they are made of; the mode that a run would take is pointed at."""
     lines = shown()
-    assert "messages    $0.0343 ($0.0258 to $0.0584): 22,320 tokens in, about 2,400 out" in lines
+    assert "messages    $0.0343 ($0.0258 to $0.0584): 22,320 tokens in, about 2,400 out <- as configured" in lines
     assert "batches     $0.0172 ($0.0129 to $0.0292): 22,320 tokens in, about 2,400 out" in lines
     assert "text        about 1,047 tokens" in lines
     assert "images      25: 21,273 tokens by patches of 28 x 28 px (21,732 by w*h/750)" in lines

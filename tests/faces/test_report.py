@@ -1,41 +1,41 @@
-"""The page that people open: what it holds, and what it lets nobody do."""
+"""The page that people open: what it holds, and what it lets nobody do. Its looks are in `tests/browser`."""
 
-import base64
 import csv
-import hashlib
+import json
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.jobs import Job, make_job
+from support.attempts import eventful_run
+from support.datasets import answered, write_run
+from support.jobs import CANARY, Job, make_job
+from support.naughty import NAUGHTY
+from support.pages import gallery_dataset, naughty_dataset
 
 from pipeline.engines.job import RunOptions, run_job
 from pipeline.engines.plan import plan_run
 from pipeline.engines.selection import Choice
 from pipeline.errors import OutputError
+from pipeline.faces import report
 from pipeline.faces.report import report_html, write_report
+from pipeline.store.reviews import Review, ReviewWriter, Verdict
 
 pytestmark = pytest.mark.anyio
-NAUGHTY = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "' autofocus onfocus=alert(1) x='",
-    "{{ 7 * 7 }}{% raw %}",
-    "</style></title></script><!--",
-    "&lt;b&gt; javascript:alert(1)",
-)
 
 
 class Page(HTMLParser):
-    """Elements, attributes and text of a page."""
+    """Elements, attributes and text of a page, and the rows inside it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
         self.feed(text)
+        blocks = re.findall(r'<script type="application/json" id="(\w+)">(.*?)</script>', text, re.DOTALL)
+        self.blocks: dict[str, Any] = {name: json.loads(block) for name, block in blocks}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Notes an element."""
@@ -54,21 +54,34 @@ async def dataset(folder: Path, url: str, rows: list[list[str]], **settings: Any
     """A run over two good pictures and these rows."""
     job = make_job(folder, url, images=2, settings=settings)
     job.add_rows(*rows)
-    await run_job(plan_run(job.config(), {"ANTHROPIC_API_KEY": "k"}), RunOptions(signals=False))
+    await run_job(plan_run(job.config(), {"ANTHROPIC_API_KEY": CANARY}), RunOptions(signals=False))
     return job
 
 
 async def test_the_page_shows_captions_failures_and_totals(tmp_path: Path, start_standin: Any) -> None:
-    """Each item has its card, each kind of failure its remedy, the dataset its sums."""
+    """Each item has its row, each kind of failure its remedy, the dataset its sums, the run what bound it."""
     job = await dataset(tmp_path, start_standin().url, [["gone", "gone.jpg", "Gone"]], output={"thumbnail_edge": 32})
-    page = Page(report_html(job.output))
+    html = report_html(job.output)
+    page = Page(html)
+    rows = {row["id"]: row for row in page.blocks["rows"]}
+    assert set(rows) == {"item-000", "item-001", "gone"}
+    assert "landscape picture" in rows["item-000"]["caption"]
+    assert rows["item-000"]["manifest"] == {"title": "Picture 0"}
+    assert rows["item-000"]["thumbnail"].startswith("data:image/webp;base64,")
+    assert rows["gone"]["kind"] == "image_missing"
     text = " ".join(page.texts)
-    assert len(page.named("article")) == 3
-    assert "landscape picture" in text
-    assert "image_missing" in text
     assert "put the file where the manifest says it is" in text
-    assert len([image for image in page.named("img") if str(image["src"]).startswith("data:image/webp;base64,")]) == 2
-    assert {attributes["data-kind"] for attributes in page.named("article")} == {"captioned", "image_missing"}
+    assert "All 3 items are here." in text
+    assert "bound by" in text
+    assert len(page.named("svg")) == len(page.named("figure")) == 6
+    assert CANARY not in html
+
+
+async def test_pictures_are_made_where_the_dataset_has_none(tmp_path: Path, start_standin: Any) -> None:
+    """Out of the originals, where the run found them."""
+    job = await dataset(tmp_path, start_standin().url, [])
+    rows = Page(report_html(job.output)).blocks["rows"]
+    assert [row["thumbnail"][:22] for row in rows] == ["data:image/webp;base64"] * 2
 
 
 async def test_a_mended_failure_is_not_shown_any_more(tmp_path: Path, start_standin: Any) -> None:
@@ -79,38 +92,66 @@ async def test_a_mended_failure_is_not_shown_any_more(tmp_path: Path, start_stan
 
     options = RunOptions(Choice(retry_failed=True), signals=False)
     await run_job(plan_run(job.config(), {"ANTHROPIC_API_KEY": "k"}), options)
-    page = report_html(job.output)
-    assert "scripted 400" not in page
-    assert page.count("<article") == 2
+    html = report_html(job.output)
+    assert "scripted 400" not in html
+    assert len(Page(html).blocks["rows"]) == 2
 
 
-async def test_what_comes_from_manifests_and_services_is_text_and_nothing_else(
-    tmp_path: Path, start_standin: Any
-) -> None:
-    """Naughty strings as ids and paths make no element, no attribute and no template."""
-    rows = [[text, f"{number}{text}.jpg", text] for number, text in enumerate(NAUGHTY)]
-    job = await dataset(tmp_path, start_standin().url, rows)
-    page = Page(report_html(job.output))
-    assert len(page.named("script")) == 1
-    assert page.named("img") == []
+def test_reviews_are_shown(tmp_path: Path) -> None:
+    """The edited caption beside who edited it; how many there are of each verdict."""
+    write_run(tmp_path, [answered("a"), answered("b")])
+    when = datetime(2026, 5, 1, tzinfo=UTC)
+    ReviewWriter(tmp_path).add(Review("a", "f1", Verdict.EDITED, "ada", when, "better"))
+    page = Page(report_html(tmp_path))
+    shown = {row["id"]: row.get("review") for row in page.blocks["rows"]}
+    assert shown["a"] == {"verdict": "edited", "caption": "better", "reviewer": "ada", "at": "2026-05-01 00:00"}
+    assert shown["b"] is None
+    assert "reviewed: edited" in " ".join(page.texts)
+
+
+def test_what_comes_from_manifests_and_services_is_data(tmp_path: Path) -> None:
+    """Naughty texts make no element, no attribute and no template, and come out as they went in."""
+    html = report_html(naughty_dataset(tmp_path))
+    page = Page(html)
+    assert len(page.named("script")) == 3
+    assert page.named("img") == page.named("iframe") == []
+    assert len(page.named("svg")) == len(page.named("figure"))
     for _, attributes in page.elements:
         assert not [name for name in attributes if name.startswith("on") or name == "autofocus"]
-    ids = [text for text in page.texts if text.strip()]
-    for text in NAUGHTY:
-        assert text in ids
+    rows = page.blocks["rows"]
+    assert {row["id"] for row in rows if not row["failed"]} == set(NAUGHTY)
+    assert {row["caption"] for row in rows if not row["failed"]} == set(NAUGHTY)
+    assert {row["kind"] for row in rows if row["failed"]} == set(NAUGHTY)
+    assert list(rows[0]["manifest"]) == list(NAUGHTY)
 
 
-async def test_the_policy_allows_the_pages_own_script_alone(tmp_path: Path, start_standin: Any) -> None:
-    """The script runs by its hash; nothing is asked of any host."""
-    job = await dataset(tmp_path, start_standin().url, [])
-    html = report_html(job.output)
-    policy = next(str(meta["content"]) for meta in Page(html).named("meta") if "http-equiv" in meta)
-    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
-    assert script is not None
-    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in policy
-    assert "default-src 'none'" in policy
-    assert not re.search(r"(src|href)=\"?(https?:)?//", html)
+def test_charts_can_be_read_without_seeing_them(tmp_path: Path) -> None:
+    """Each has a name that says what it shows, and its figures as a table; nothing in it needs a script or style."""
+    gallery_dataset(tmp_path)
+    eventful_run(tmp_path, "run-2", 1000, 300)
+    page = Page(report_html(tmp_path))
+    plots = [attributes for attributes in page.named("div") if attributes.get("role") == "img"]
+    assert len(plots) == len(page.named("figcaption")) == len(page.named("details")) - 1 == 8
+    assert all(re.fullmatch(r".+: .*\d.*", str(plot["aria-label"])) for plot in plots)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert [attributes for _, attributes in page.elements if "style" in attributes] == []
+    assert len(page.named("style")) == 1
+    assert len(page.named("section")) == 2
+
+
+def test_a_large_dataset_is_sampled_and_the_size_stated(tmp_path: Path) -> None:
+    """More failures and answers than the page takes: both numbers are said, and totals are of all."""
+    items = report.MOST_ANSWERS + 100
+    gallery_dataset(tmp_path / "out", items=20)
+    write_run(tmp_path / "out", [answered(f"more-{number}") for number in range(items)], run_id="run-2")
+    html = report_html(tmp_path / "out")
+    page = Page(html)
+    assert len(page.blocks["rows"]) == report.MOST_ANSWERS + 5
+    text = " ".join(page.texts)
+    assert "a random sample of 2,000 of 2,115 captions" in text
+    assert "2,115" in text
+    assert report_html(tmp_path / "out") == html
 
 
 async def test_the_page_is_written_whole_and_only_when_it_differs(tmp_path: Path, start_standin: Any) -> None:
@@ -130,3 +171,16 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
         csv.writer(file).writerow(["a"])
     with pytest.raises(OutputError, match=re.escape(str(tmp_path))):
         write_report(tmp_path)
+
+
+def test_an_empty_dataset_has_a_page(tmp_path: Path) -> None:
+    """And entries of runs that are odd break nothing."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "odd.json").write_text(
+        json.dumps({"items": 7, "seconds": "x", "limit_waits_s": [1], "run_id": "\ud800"})
+    )
+    (tmp_path / "runs" / "bound.json").write_text(json.dumps({"limit_waits_s": {"input": 7.25, "requests": 1}}))
+    text = " ".join(Page(write_report(tmp_path).read_text("utf-8")).texts)
+    assert "All 0 items are here." in text
+    assert "input tokens a minute, 7.2 s" in text
