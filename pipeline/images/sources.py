@@ -1,8 +1,9 @@
 """Where the bytes of an image come from: one `read` for every spelling of a reference.
 
 A reference is inline bytes, a `data:` URI, an http(s) URL, an object-store URL, a `file:` URL, a path, or a member of a
-local tar (`shards/000.tar#cat.jpg`). Local files are read and `data:` URIs decoded in worker threads, URLs fetched on
-the event loop; all return whole files, at most `max_bytes` long.
+tar (`shards/000.tar#cat.jpg`). A relative path starts at the root, which may be a folder in a bucket. Local files are
+read and `data:` URIs decoded in worker threads, the rest is fetched on the event loop; all return whole files, at most
+`max_bytes` long.
 """
 
 import base64
@@ -17,15 +18,18 @@ from urllib.parse import unquote_to_bytes
 
 from anyio import CapacityLimiter, to_thread
 
-from pipeline.errors import ErrorType, ImageError
+from pipeline.errors import ConfigError, ErrorType, ImageError
+from pipeline.explaining import found
 from pipeline.images.fetch import Fetcher, FetchSettings, shown
 from pipeline.images.local import legible, read_local
+from pipeline.images.object_tars import ObjectTarReader
 from pipeline.images.objects import SCHEMES, ObjectReader
 from pipeline.images.tars import TarReader, tar_member
+from pipeline.manifest.objects import ObjectStores, ObjectUrl, is_object_url
 from pipeline.records import ImageRef
 from pipeline.urls import masked_url
 
-__all__ = ["ImageSource", "SourceSettings", "source_name"]
+__all__ = ["ImageSource", "SourceSettings", "root_of", "source_name"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")
 _READERS = 8
@@ -36,14 +40,34 @@ class SourceSettings:
     """What may be read.
 
     Attributes:
-        root: where relative paths start; local paths may not lead outside it.
+        root: where relative paths start; they may not lead outside it.
         allow_roots: further folders that they may lead into.
         fetch: limits of fetching; its `max_bytes` holds for every source.
     """
 
-    root: Path
+    root: Path | ObjectUrl
     allow_roots: tuple[Path, ...] = ()
     fetch: FetchSettings = field(default_factory=FetchSettings)
+
+    @property
+    def root_text(self) -> str:
+        """The root as a resolved path, or as a URL."""
+        return self.root.text if isinstance(self.root, ObjectUrl) else str(self.root.resolve())
+
+
+def root_of(text: str) -> Path | ObjectUrl:
+    """The folder that `manifest.root` names.
+
+    Raises:
+        ConfigError: it is an object-store URL, and not a valid one.
+    """
+    if not is_object_url(text):
+        return Path(text)
+    try:
+        url = ObjectUrl.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"manifest.root: found {found(masked_url(text))}; {error}") from None
+    return url if url.key.endswith("/") or not url.key else ObjectUrl(url.scheme, url.bucket, f"{url.key}/")
 
 
 def source_name(ref: ImageRef) -> str:
@@ -64,12 +88,15 @@ class ImageSource:
     """Reads images for one run; an async context manager."""
 
     def __init__(self, settings: SourceSettings, fetcher: Fetcher | None = None) -> None:
-        self._root = settings.root.resolve()
+        self._bucket = settings.root if isinstance(settings.root, ObjectUrl) else None
         self._allow_roots = tuple(root.resolve() for root in settings.allow_roots)
+        self._root = settings.root.resolve() if isinstance(settings.root, Path) else next(iter(self._allow_roots), None)
         self._max_bytes = settings.fetch.max_bytes
         self._fetcher = fetcher or Fetcher(settings.fetch)
-        self._objects = ObjectReader(self._max_bytes)
-        self._tars = TarReader(self._root, self._allow_roots, self._max_bytes)
+        stores = ObjectStores()
+        self._objects = ObjectReader(self._max_bytes, stores)
+        self._object_tars = ObjectTarReader(self._objects, self._max_bytes, stores)
+        self._tars = None if self._root is None else TarReader(self._root, self._allow_roots, self._max_bytes)
         self._readers = CapacityLimiter(_READERS)
 
     async def __aenter__(self) -> Self:
@@ -91,21 +118,27 @@ class ImageSource:
         """
         if ref.data is not None:
             return self._capped(source_name(ref), ref.data)
-        scheme = _scheme(ref.source)
+        scheme, source = _scheme(ref.source), ref.source
+        if self._bucket is not None and not scheme and not source.startswith("/"):
+            scheme, source = self._bucket.scheme, _beside(self._bucket, source)
         if scheme in ("http", "https"):
-            return await self._fetcher.fetch(ref.source)
+            return await self._fetcher.fetch(source)
+        member = tar_member(source)
+        if scheme in SCHEMES:
+            return await (self._object_tars.read(*member) if member else self._objects.read(source))
         if scheme == "data":
             read = partial(self._data_uri, ref)
-        elif scheme in SCHEMES:
-            return await self._objects.read(ref.source)
         elif scheme not in ("", "file"):
             allowed = ", ".join(("http", "https", *SCHEMES, "file", "data"))
             text = f"{legible(masked_url(ref.source))}: {scheme}: URLs are not read; allowed: {allowed}"
             raise ImageError(ErrorType.IMAGE_REFUSED, text)
-        elif not scheme and (member := tar_member(ref.source)):
+        elif self._root is None or self._tars is None:
+            text = f"{legible(source)}: leads outside manifest.root, which is a bucket; see manifest.allow_roots"
+            raise ImageError(ErrorType.IMAGE_REFUSED, text)
+        elif member and not scheme:
             read = partial(self._tars.read, *member)
         else:
-            read = partial(read_local, ref.source, self._root, self._allow_roots, self._max_bytes)
+            read = partial(read_local, source, self._root, self._allow_roots, self._max_bytes)
         return await to_thread.run_sync(read, limiter=self._readers)
 
     def _capped(self, name: str, raw: bytes) -> bytes:
@@ -129,6 +162,16 @@ class ImageSource:
         except (binascii.Error, ValueError):
             raise ImageError(ErrorType.IMAGE_CORRUPT, f"{name}: its data is not valid base64 or text") from None
         return self._capped(name, raw)
+
+
+def _beside(folder: ObjectUrl, source: str) -> str:
+    """The URL of a relative path in a bucket; of a member, that of its tar with the member behind it."""
+    member = tar_member(source)
+    try:
+        url = folder.below(member[0] if member else source).text
+    except ValueError as error:
+        raise ImageError(ErrorType.IMAGE_REFUSED, f"{legible(source)}: {error}") from None
+    return f"{url}#{member[1]}" if member else url
 
 
 def _scheme(source: str) -> str:

@@ -1,23 +1,24 @@
 """Images inside tar files, as WebDataset keeps them: `shards/000.tar#cat.jpg` is the member `cat.jpg` of that file.
 
-What stands before the first `.tar#` is a local path, under the same roots as any other; what stands behind it is the
-member's name, exactly as the tar has it. The tar is read through once for the places of its members, and each member is
-then read by its place alone. Only plain members are read: no links, no sparse files, and no compressed tars, which have
-no places to read from. A name that stands twice means the last one, as it does for tar itself.
+What stands before the first `.tar#` is a path, under the same roots as any other, or the URL of an object (see
+`object_tars`); what stands behind it is the member's name, exactly as the tar has it. The tar is read through once for
+the places of its members, and each member is then read by its place alone. Only plain members are read: no links, no
+sparse files, and no compressed tars, which have no places to read from. A name that stands twice means the last one, as
+it does for tar itself.
 """
 
 import re
 import tarfile
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from io import BufferedIOBase
 from pathlib import Path
 
 from pipeline.errors import ErrorType, ImageError
 from pipeline.images.local import LocalFile, legible, opened_local
 
-__all__ = ["TarReader", "tar_member"]
+__all__ = ["Indexes", "Place", "TarReader", "place_of", "places_of", "tar_member"]
 
 _MEMBER = re.compile(r"(.+?\.tar)#(.+)", re.DOTALL | re.IGNORECASE)
 _KEPT_MEMBERS = 200_000
@@ -25,9 +26,8 @@ _KEPT_MEMBERS = 200_000
 _MOST_HEADER_BYTES = 1_000_000
 """A header of extended attributes is read whole; real ones have some hundred bytes."""
 
-_Place = tuple[int, int] | None
+Place = tuple[int, int] | None
 """Where a member begins and how long it is, in bytes; `None` for a link or a sparse file."""
-_State = tuple[int, int, int, int]
 
 
 def tar_member(source: str) -> tuple[str, str] | None:
@@ -50,7 +50,7 @@ class TarReader:
         self._allow_roots = allow_roots
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._indexes: OrderedDict[_State, dict[str, _Place]] = OrderedDict()
+        self._indexes = Indexes()
 
     def read(self, path: str, member: str) -> bytes:
         """The bytes of a member.
@@ -61,37 +61,70 @@ class TarReader:
         """
         name = legible(f"{path}#{member}")
         with opened_local(path, self._root, self._allow_roots) as tar:
-            index = self._index(tar, name)
-            if member not in index:
-                raise ImageError(ErrorType.IMAGE_MISSING, f"{name}: the tar has no such member")
-            place = index[member]
-            if place is None:
-                raise ImageError(ErrorType.IMAGE_REFUSED, f"{name}: a link or a special member, not a plain file")
-            if place[1] > self._max_bytes:
-                text = f"{name}: {place[1]} bytes; images.max_bytes allows {self._max_bytes}"
-                raise ImageError(ErrorType.IMAGE_TOO_LARGE, text)
-            raw = tar.read(name, *place)
+            raw = tar.read(name, *place_of(member, self._index(tar, name), name, self._max_bytes))
             tar.ensure_unchanged(name)
         return raw
 
-    def _index(self, tar: LocalFile, name: str) -> dict[str, _Place]:
+    def _index(self, tar: LocalFile, name: str) -> dict[str, Place]:
         """The places of the members; made once for each state of each file, one file at a time."""
         state = tar.state
         key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
         with self._lock:
             index = self._indexes.get(key)
             if index is None:
-                index = self._indexes[key] = _places(tar, name)
-                while len(self._indexes) > 1 and sum(map(len, self._indexes.values())) > _KEPT_MEMBERS:
-                    self._indexes.popitem(last=False)
-            self._indexes.move_to_end(key)
+                index = places_of(lambda offset, size: tar.read("tar", offset, size), state.st_size, name)
+                self._indexes.put(key, index)
         return index
 
 
-def _places(tar: LocalFile, name: str) -> dict[str, _Place]:
-    places: dict[str, _Place] = {}
+class Indexes:
+    """The members of the tars that were used last, so many that memory stays bounded."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, dict[str, Place]] = OrderedDict()
+
+    def get(self, key: Hashable) -> dict[str, Place] | None:
+        """The members of a tar, `None` where they are not known."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def put(self, key: Hashable, places: dict[str, Place]) -> None:
+        """Keeps the members of a tar; forgets those of others, as many as it takes."""
+        self._kept[key] = places
+        while len(self._kept) > 1 and sum(map(len, self._kept.values())) > _KEPT_MEMBERS:
+            self._kept.popitem(last=False)
+
+    def forget(self, key: Hashable) -> None:
+        """The members of a tar are not known any more."""
+        self._kept.pop(key, None)
+
+
+def place_of(member: str, places: dict[str, Place], name: str, max_bytes: int) -> tuple[int, int]:
+    """Where a member begins and how long it is.
+
+    Raises:
+        ImageError: it is not there, is no plain file, or too large.
+    """
+    if member not in places:
+        raise ImageError(ErrorType.IMAGE_MISSING, f"{name}: the tar has no such member")
+    place = places[member]
+    if place is None:
+        raise ImageError(ErrorType.IMAGE_REFUSED, f"{name}: a link or a special member, not a plain file")
+    if place[1] > max_bytes:
+        raise ImageError(ErrorType.IMAGE_TOO_LARGE, f"{name}: {place[1]} bytes; images.max_bytes allows {max_bytes}")
+    return place
+
+
+def places_of(read: Callable[[int, int], bytes], size: int, name: str) -> dict[str, Place]:
+    """The members of a tar of so many bytes; `read` gives those of an offset and a length.
+
+    Raises:
+        ImageError: `image_corrupt`, and what `read` raises.
+    """
+    places: dict[str, Place] = {}
     try:
-        with tarfile.TarFile(fileobj=_Reading(tar)) as opened:
+        with tarfile.TarFile(fileobj=_Reading(read, size)) as opened:
             while (member := opened.next()) is not None:
                 plain = member.isreg() and not member.issparse()
                 if not member.isdir():
@@ -106,8 +139,9 @@ def _places(tar: LocalFile, name: str) -> dict[str, _Place]:
 class _Reading(BufferedIOBase):
     """As much of a file as `tarfile` needs; no header can make it read more than a header is worth."""
 
-    def __init__(self, tar: LocalFile) -> None:
-        self._tar = tar
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self._read = read
+        self._size = size
         self._place = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -118,8 +152,8 @@ class _Reading(BufferedIOBase):
         """
         if size is None or not 0 <= size <= _MOST_HEADER_BYTES:
             raise tarfile.ReadError("a header larger than headers are")
-        size = max(0, min(size, self._tar.state.st_size - self._place))
-        found = self._tar.read("tar", self._place, size)
+        size = max(0, min(size, self._size - self._place))
+        found = self._read(self._place, size)
         self._place += len(found)
         return found
 

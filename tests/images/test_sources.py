@@ -13,12 +13,12 @@ from support.image_files import exif
 from support.pictures import encoded, quadrants, smooth
 from support.web import Web, reply
 
-from pipeline.errors import ErrorType, ImageError
+from pipeline.errors import ConfigError, ErrorType, ImageError
 from pipeline.images.decoders import Decoders
 from pipeline.images.fetch import FetchSettings
 from pipeline.images.memory import LEAST_ROOM_BYTES
 from pipeline.images.prepare import PrepareSettings
-from pipeline.images.sources import ImageSource, SourceSettings, source_name
+from pipeline.images.sources import ImageSource, SourceSettings, root_of, source_name
 from pipeline.records import ImageRef
 
 pytestmark = pytest.mark.anyio
@@ -127,7 +127,42 @@ async def test_members_of_tars_are_read_inside_the_roots(settings: SourceSetting
     assert (await failure(settings, ImageRef("../0.tar#deep/a.png"))).error_type == ErrorType.IMAGE_REFUSED
 
 
-MIXED_FILES = 200
+async def test_relative_paths_start_in_the_bucket_of_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: SourceSettings
+) -> None:
+    """Objects and members below the root's folder are read; what leads out of it is refused, local files too."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    tarred = BytesIO()
+    with tarfile.open(fileobj=tarred, mode="w") as tar:
+        tar.add(settings.root / "a.png", "deep/../a.png")
+    objects = {"in/a.png": PICTURE, "in/x/y.png": PICTURE, "in/0.tar": tarred.getvalue(), "secret.png": b"outside"}
+    bucket = filled_bucket("rooted", objects)
+    chosen = SourceSettings(root_of(f"{bucket}/in"), fetch=settings.fetch)
+    assert chosen.root_text == f"{bucket}/in/"
+    large = SourceSettings(chosen.root, fetch=FetchSettings(max_bytes=100_000))
+    async with ImageSource(large) as source:
+        for name in ("a.png", "./a.png", "x/../a.png", "x//y.png", "0.tar#deep/../a.png", f"{bucket}/in/a.png"):
+            assert await source.read(ImageRef(name)) == PICTURE, name
+        assert await source.read(ImageRef(f"{bucket}/secret.png")) == b"outside", "a URL says where it leads"
+    inside = str(settings.root / "a.png")
+    for name in ("../secret.png", "x/../../secret.png", "../in2/a.png", inside, Path(inside).as_uri()):
+        assert (await failure(chosen, ImageRef(name))).error_type == ErrorType.IMAGE_REFUSED, name
+    allowed = SourceSettings(chosen.root, (settings.root,), fetch=settings.fetch)
+    async with ImageSource(allowed) as source:
+        assert await source.read(ImageRef(inside)) == PICTURE
+    assert (await failure(allowed, ImageRef(str(tmp_path / "secret.png")))).error_type == ErrorType.IMAGE_REFUSED
+
+
+def test_a_root_that_cannot_be_a_bucket_is_refused() -> None:
+    """By its key's name, without what may be secret."""
+    with pytest.raises(ConfigError, match=r"manifest\.root: found .*allowed: such as") as caught:
+        root_of("s3://user:secret@host/x")
+    assert "secret" not in str(caught.value)
+    assert root_of("photos") == Path("photos")
+
+
+MIXED_FILES = 1000
 
 
 def _mixed(count: int) -> dict[str, bytes]:
@@ -135,8 +170,8 @@ def _mixed(count: int) -> dict[str, bytes]:
     files = {}
     for index in range(count):
         name = ("JPEG", "PNG", "WEBP", "GIF", "JPEG", "TIFF", "BMP", "AVIF", "JPEG2000", "JPEG")[index % 10]
-        wide = 2400 if index % 40 == 0 else 60 + 2 * index
-        picture = smooth(wide, 240 + index % 17, index)
+        wide = 2400 if index % 100 == 0 else 60 + index % 331
+        picture = smooth(wide, 40 + index % 97, index)
         if index % 7 == 3 and name in ("PNG", "JPEG", "TIFF"):
             picture = picture.convert("L")
         options = {"exif": exif(1 + index % 8)} if name in ("JPEG", "WEBP") and index % 3 else {}
@@ -155,9 +190,9 @@ async def test_files_from_everywhere_are_prepared_alike(tmp_path: Path, monkeypa
     with tarfile.open(tmp_path / "all.tar", "w") as tar:
         for name in files:
             tar.add(tmp_path / name, name)
-    bucket = filled_bucket("everywhere", files)
+    bucket = filled_bucket("everywhere", files | {"all.tar": (tmp_path / "all.tar").read_bytes()})
     with Web({f"/{name}": reply(raw) for name, raw in files.items()}) as web:
-        places = ("", "all.tar#", f"{bucket}/", f"{web.url}/")
+        places = ("", "all.tar#", f"{bucket}/", f"{bucket}/all.tar#", f"{web.url}/")
         found = {place: await _prepared(tmp_path, place, files) for place in places}
     first = found.pop("")
     assert sum(isinstance(each, tuple) for each in first.values()) >= len(files) * 0.9
