@@ -14,11 +14,12 @@ import anyio
 
 from pipeline.config import load_config
 from pipeline.durations import parse_duration
-from pipeline.engines.job import RunOptions, run_job
+from pipeline.engines.job import RunOptions, View, run_job
 from pipeline.engines.plan import plan_run
 from pipeline.engines.selection import Choice
 from pipeline.engines.summary import RunSummary
 from pipeline.errors import ConfigError
+from pipeline.faces.display import is_notebook, show_display
 from pipeline.faces.logs import logs_for_run, secrets_of
 from pipeline.faces.progress import choose_view
 from pipeline.settings import Config
@@ -40,8 +41,9 @@ class RunKeywords(TypedDict, total=False):
         only: of them, those of this error type.
         accept_new_fingerprint: pays again for items that were answered under other settings.
         max_runtime: such as `"55m"`.
+        no_wait: leaves batches in flight and returns once they are submitted.
         overrides: `SECTION.KEY=VALUE` texts, as given by `--set`.
-        progress: `"auto"`, `"bar"`, `"log"` or `"none"`.
+        progress: `"auto"`, `"bar"`, `"log"` or `"none"`; in a notebook the bar stands below the cell.
     """
 
     limit: int | None
@@ -51,6 +53,7 @@ class RunKeywords(TypedDict, total=False):
     only: str | None
     accept_new_fingerprint: bool
     max_runtime: str | None
+    no_wait: bool
     overrides: Iterable[str]
     progress: Literal["auto", "bar", "log", "none"]
 
@@ -82,10 +85,14 @@ async def run_async(config: str | Path | Config, **keywords: Unpack[RunKeywords]
 
 async def _run(config: str | Path | Config, keywords: RunKeywords, signals: bool) -> RunSummary:
     options = run_options(keywords, signals=signals)
-    view = choose_view(keywords.get("progress", "none"))
+    view = _view(keywords.get("progress", "none"))
     settings = _settings(config, keywords.get("overrides", ()))
     with logs_for_run(secrets_of(settings)):
         return await run_job(plan_run(settings), options, view)
+
+
+def _view(mode: Literal["auto", "bar", "log", "none"]) -> View | None:
+    return show_display if mode in ("auto", "bar") and is_notebook() else choose_view(mode)
 
 
 @contextmanager
@@ -129,6 +136,7 @@ def run_options(keywords: RunKeywords, *, signals: bool, as_flags: bool = False)
         checked.truth("accept_new_fingerprint"),
         checked.max_runtime_s(),
         signals,
+        wait=not checked.truth("no_wait"),
     )
 
 

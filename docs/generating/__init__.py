@@ -1,0 +1,1 @@
+"""The makers of the generated pages, one module a page; `generate.py` beside this folder runs them."""
