@@ -8,7 +8,7 @@ import re
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["EMBEDDED", "is_plain_http_abroad", "masked_url", "service_url"]
+__all__ = ["EMBEDDED", "is_on_this_machine", "is_plain_http_abroad", "masked_url", "service_url"]
 
 EMBEDDED = "embedded"
 """As `api.base_url`: the stand-in, started inside the run."""
@@ -42,8 +42,12 @@ def service_url(text: str) -> str:
 
 def is_plain_http_abroad(url: str) -> bool:
     """Whether the key and the images would cross a network in the clear: plain http to a host that is not loopback."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
+    return urlsplit(url).scheme == "http" and not is_on_this_machine(url)
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Whether the URL's host is loopback, or the embedded endpoint."""
+    return url == EMBEDDED or _is_loopback(urlsplit(url).hostname or "")
 
 
 def masked_url(text: str) -> str:

@@ -9,14 +9,17 @@ it may take (see `carrying`).
 
 import json
 from collections import deque
+from collections.abc import Container
 from functools import partial
+from typing import Protocol
 
 import anyio
 
 from pipeline.api.body import RECORD_TOOL
 from pipeline.api.catalogue import worst_cost_usd
-from pipeline.api.client import Answered, Client, Question
+from pipeline.api.client import Answered, Question
 from pipeline.api.messages import Answer, BodyWriter, parse_answer
+from pipeline.engines.batches.parking import ParkedError
 from pipeline.engines.carrying import RENEWED, Carrier, names_files
 from pipeline.engines.conversation import Talk
 from pipeline.engines.plan import RunPlan
@@ -31,12 +34,19 @@ from pipeline.records import Block, Message, Mode, Outcome
 from pipeline.store.journal import PaidTurn
 from pipeline.store.ledger import Ledger
 
-__all__ = ["Captioner"]
+__all__ = ["Asker", "Captioner"]
 
 _FRAME_TOKENS = 1000
 """Room for what the service adds around the messages."""
 _EXCERPT_CHARS = 2000
 """Of an answer that does not fit, kept in the failure's message."""
+
+
+class Asker(Protocol):
+    """Whoever asks the service."""
+
+    async def ask(self, question: Question) -> Answered:
+        """The answer of one turn."""
 
 
 class Captioner:
@@ -48,13 +58,21 @@ class Captioner:
         plan: prompt, model and bodies.
         carrier: brings an item's images to the service.
         tools: what the model may call, `None` for nothing.
+        warms: whether the first question of a cached prefix is asked before the others.
 
     Attributes:
-        resumable: keys of items with paid turns of earlier runs.
+        resumable: keys of items with paid turns that are not settled.
     """
 
-    def __init__(
-        self, client: Client, ledger: Ledger, plan: RunPlan, carrier: Carrier, tools: ToolBox | None = None
+    def __init__(  # noqa: PLR0913 - what asking stands on, given once where the run is put together
+        self,
+        client: Asker,
+        ledger: Ledger,
+        plan: RunPlan,
+        carrier: Carrier,
+        tools: ToolBox | None = None,
+        *,
+        warms: bool = True,
     ) -> None:
         self._client = client
         self._ledger = ledger
@@ -62,8 +80,8 @@ class Captioner:
         self._carrier = carrier
         self._tools = tools
         self._asking: dict[bytes, anyio.Event] = {}
-        self._warmth = {last: CacheWarmth(is_cached=plan.is_cached) for last in (False, True)}
-        self.resumable: set[bytes] = set()
+        self._warmth = {last: CacheWarmth(is_cached=warms and plan.is_cached) for last in (False, True)}
+        self.resumable: Container[bytes] = ()
 
     async def caption(self, ready: ReadyItem) -> Outcome:
         """Asks the item and writes its outcome down; durable when this returns.
@@ -74,10 +92,9 @@ class Captioner:
             BudgetReachedError: the budget has no room for it.
             OutputError: the outcome cannot be written.
         """
-        if not self._plan.config.output.reuse:
-            return await self._asked(ready, None)
-        sent = tuple(tuple(image.identity for image in images) for images in ready.plan.images)
-        key = reuse_key(self._plan.fingerprint, ready.plan.texts, sent)
+        key = self.reuse_of(ready)
+        if key is None or ready.key in self.resumable:  # what is paid for already is used before another's answer
+            return await self._asked(ready, key)
         while key in self._asking:
             await self._asking[key].wait()
         self._asking[key] = done = anyio.Event()
@@ -87,6 +104,13 @@ class Captioner:
         finally:
             del self._asking[key]
             done.set()
+
+    def reuse_of(self, ready: ReadyItem) -> bytes | None:
+        """The key that is equal for equal requests, `None` where answers are not reused."""
+        if not self._plan.config.output.reuse:
+            return None
+        sent = tuple(tuple(image.identity for image in images) for images in ready.plan.images)
+        return reuse_key(self._plan.fingerprint, ready.plan.texts, sent)
 
     async def _copied(self, ready: ReadyItem, key: bytes) -> Outcome | None:
         row = await self._ledger.answer_for(key)
@@ -128,6 +152,7 @@ class Captioner:
             model=last.model if last else None,
             message_id=last.message_id if last else None,
             request_id=talk.request_id,
+            mode=talk.mode,
             usage=talk.usage,
             cost_usd=talk.cost_usd,
             attempts=talk.before + talk.made,
@@ -221,9 +246,14 @@ class Captioner:
         if not talk.has_paid:
             return await self._ask(talk)
         one = talk.paid.popleft()
-        said = parse_answer(one.answer)
+        talk.made = one.attempt
+        said = parse_answer(one.answer)  # one from a batch that cannot be read is kept as it came, and fails here
         row = one.body
-        return talk.add(Answered(said, one.attempt, row["duration_ms"], row["cost_usd"] or 0.0, row["request_id"]))
+        return talk.add(
+            Answered(
+                said, one.attempt, row["duration_ms"], row["cost_usd"] or 0.0, row["request_id"], Mode(row["mode"])
+            )
+        )
 
     async def _ask(self, talk: Talk) -> Answer:
         """One answer of the service; in another form where it did not take the first."""
@@ -248,6 +278,9 @@ class Captioner:
             mended = await self._carrier.mended(talk.ready, error, talk.tried)
             if mended is None:
                 raise
+        except ParkedError as parked:
+            parked.ready = talk.ready
+            raise
         talk.ready = mended
         return await self._ask(talk)
 

@@ -42,7 +42,8 @@ class Changes:
             try:
                 raw = await self._source.read(ref)
             except ItemError as error:
-                logger.warning("%s: taken as unchanged, it cannot be read: %s", item.place, error)
+                text = "%s: taken as unchanged, it cannot be read: %s"
+                logger.warning(text, item.place, error, extra={"item_id": item.item_id})
                 continue
             if sha256(raw).hexdigest() != before:
                 return False

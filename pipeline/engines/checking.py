@@ -21,10 +21,11 @@ from pipeline.engines.plan import RunPlan
 from pipeline.engines.preparing import Preparer
 from pipeline.engines.selection import Keyed, Part, chosen
 from pipeline.engines.summary import allowed_failures
-from pipeline.errors import ItemError, PipelineError
+from pipeline.errors import ItemError, OutputError, PipelineError
 from pipeline.images.sources import ImageSource
 from pipeline.manifest.producer import Manifest, open_manifest
 from pipeline.manifest.seen import SeenItems
+from pipeline.store.buckets import BucketPath, Place
 
 __all__ = ["MOST_ITEMS", "SAMPLE_ITEMS", "CheckReport", "run_check"]
 
@@ -67,11 +68,17 @@ async def run_check(plan: RunPlan, *, online: bool = False) -> CheckReport:
     return report
 
 
-def _check_output(output: Path, report: CheckReport) -> None:
+def _check_output(output: Place, report: CheckReport) -> None:
     try:
+        if isinstance(output, BucketPath):
+            output.is_dir()
+            return
         nearest = next(place for place in (output, *output.parents) if place.exists())
     except OSError as error:
         report.problems.append(f"output.path: {output}: {error.strerror}")
+        return
+    except OutputError as error:
+        report.problems.append(f"output.path: {error}")
         return
     if not nearest.is_dir():
         report.problems.append(f"output.path: {nearest} is not a directory")

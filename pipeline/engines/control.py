@@ -62,6 +62,10 @@ class RunControl:
             scope.cancel()
         self.stopping.set()
 
+    def leave(self, exit_code: int, reason: str) -> None:
+        """Says why a run that came to its end has not settled everything."""
+        self.stop = self.stop or Stop(exit_code, reason)
+
     def end_with(self, error: PipelineError, *, sent: bool) -> None:
         """Begins the end because of an error; 2 stands for "nothing was sent", so it is 1 where something was."""
         self.end(1 if error.exit_code == 2 and sent else error.exit_code, str(error))

@@ -8,7 +8,7 @@ from pipeline.api.client import Answered
 from pipeline.api.messages import Answer, parse_answer
 from pipeline.engines.preparing import ReadyItem
 from pipeline.errors import AnswerError
-from pipeline.records import Message, Usage
+from pipeline.records import Message, Mode, Usage
 from pipeline.store.journal import PaidTurn
 
 __all__ = ["Talk"]
@@ -25,6 +25,7 @@ class Talk:
         turn: of the service's answers, counted from 1.
         made: attempts of the current turn.
         before: attempts of the turns before it.
+        mode: by which the last answer came.
         larger: whether the current turn is asked with the larger cap.
         tried: remedies that were.
         data: what the last reply says by the schema.
@@ -43,6 +44,7 @@ class Talk:
     warnings: list[str] = field(default_factory=list)
     last: Answer | None = None
     request_id: str | None = None
+    mode: Mode = Mode.MESSAGES
     larger: bool = False
     tried: set[str] = field(default_factory=set)
     data: Any = None
@@ -73,6 +75,7 @@ class Talk:
         self.warnings += answer.warnings
         self.last = answer
         self.request_id = answered.request_id
+        self.mode = answered.mode
         return answer
 
     def next_turn(self) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from anyio import to_thread
 
@@ -28,6 +28,7 @@ from pipeline.api.catalogue import cost_usd
 from pipeline.api.messages import BodyWriter, parse_error
 from pipeline.api.text_tokens import Calibration, TextTokens
 from pipeline.api.transport import Session, Unanswered, open_session
+from pipeline.engines.batches.deadlines import chosen_mode
 from pipeline.engines.plan import RunPlan
 from pipeline.engines.preparing import Preparer, ReadyItem
 from pipeline.engines.selection import Choice, Part, chosen, chosen_part
@@ -70,6 +71,7 @@ class Estimate:
         modes: by name.
         sampled: items whose images were looked at.
         remarks: what is uncertain, one line each.
+        mode: by which a run of this configuration would ask.
     """
 
     items: int
@@ -79,6 +81,7 @@ class Estimate:
     modes: dict[str, ModeEstimate]
     sampled: int
     remarks: tuple[str, ...] = ()
+    mode: Literal["messages", "batches"] = "messages"
 
     def as_dict(self) -> dict[str, Any]:
         """As `estimate --json` prints it."""
@@ -90,6 +93,7 @@ class Estimate:
             "items": self.items,
             "images": self.images,
             "modes": modes,
+            "mode": self.mode,
             "seed_image_tokens": self.seed_image_tokens,
             "image_tokens": self.image_tokens,
             "sampled_items": self.sampled,
@@ -174,6 +178,7 @@ def _summed(plan: RunPlan, sample: Survey, calibration: Calibration | str | None
         seed_image_tokens=round(sample.seed * scale),
         modes=modes,
         sampled=sample.looked_at,
+        mode=chosen_mode(plan.config.api),
         remarks=tuple(_remarks(plan, sample, calibration)),
     )
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pipeline.api.body import TRUNCATED_FACTOR, body_settings
 from pipeline.api.catalogue import Catalogue, Model
 from pipeline.api.combinations import refusals, remarks
-from pipeline.api.messages import BodyWriter
+from pipeline.api.messages import CACHE_MARK, CACHE_MARK_HOUR, BodyWriter
 from pipeline.api.prefix import SharedPrefix, body_writer
 from pipeline.api.transport import Endpoint
 from pipeline.config import EMBEDDED, api_keys, prompt_text, unbuilt
@@ -27,7 +27,7 @@ from pipeline.images.fetch import FetchSettings
 from pipeline.images.geometry import MAX_SIDE_PX, Bounds
 from pipeline.images.memory import most_bytes
 from pipeline.images.prepare import PrepareSettings
-from pipeline.images.sources import ImageSource, SourceSettings
+from pipeline.images.sources import ImageSource, SourceSettings, root_of
 from pipeline.manifest.producer import Manifest, ManifestSettings
 from pipeline.prompts.plan import image_columns
 from pipeline.prompts.schemas import AnswerSchema
@@ -35,6 +35,7 @@ from pipeline.prompts.templates import Templates
 from pipeline.prompts.tools import Tool, load_tools
 from pipeline.records import Message
 from pipeline.settings import Config
+from pipeline.store.buckets import place_of
 from pipeline.store.ledger import DatasetSettings
 
 __all__ = ["RunPlan", "Writers", "plan_run"]
@@ -144,7 +145,7 @@ class RunPlan:
         fetch = FetchSettings(
             max_bytes=self.config.images.max_bytes, allow_private_hosts=self.config.images.allow_private_hosts
         )
-        root = Path(settings.root) if settings.root is not None else manifest.root
+        root = root_of(settings.root) if settings.root is not None else manifest.root
         return SourceSettings(root, tuple(Path(path) for path in settings.allow_roots), fetch)
 
     def templates(self, manifest: Manifest) -> Templates:
@@ -174,7 +175,7 @@ def plan_run(config: Config, environ: Mapping[str, str] = os.environ, *, now: da
     sent = schema.sent if schema is not None else None
     made = body_settings(config, model, schema=sent, tools=_definitions(tools))
     prefix = SharedPrefix(made, examples, model)
-    write = partial(_writers, config, model, examples, tools, mark=config.prompt.cache and prefix.may_be_cached)
+    write = partial(_writers, config, model, examples, tools, mark=_cache_mark(config, prefix))
     caching = prefix.remark() if config.prompt.cache else None
     output = config.output
     return RunPlan(
@@ -184,7 +185,7 @@ def plan_run(config: Config, environ: Mapping[str, str] = os.environ, *, now: da
         keys=keys,
         manifest=_manifest_settings(config),
         images=images,
-        dataset=DatasetSettings(Path(output.path), output.rows_per_file, output.flush_seconds, output.compression),
+        dataset=DatasetSettings(place_of(output.path), output.rows_per_file, output.flush_seconds, output.compression),
         writers=write(sent),
         opening=write(None),
         closing={True: write(sent, closing=True), False: write(None, closing=True)},
@@ -235,6 +236,12 @@ def _prepare_settings(config: Config, model: Model) -> PrepareSettings:
     )
 
 
+def _cache_mark(config: Config, prefix: SharedPrefix) -> Mapping[str, str] | None:
+    if not config.prompt.cache or not prefix.may_be_cached:
+        return None
+    return CACHE_MARK if config.api.mode == "messages" else CACHE_MARK_HOUR
+
+
 def _definitions(tools: Sequence[Tool]) -> list[Mapping[str, Any]]:
     return [tool.definition for tool in tools]
 
@@ -246,7 +253,7 @@ def _writers(  # noqa: PLR0913 - what all bodies share, then what this pair has 
     tools: Sequence[Tool],
     schema: Mapping[str, Any] | None,
     *,
-    mark: bool,
+    mark: Mapping[str, str] | None,
     closing: bool = False,
 ) -> Writers:
     """A pair of writers; `closing` bodies have the tools and forbid to call them."""

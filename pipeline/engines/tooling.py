@@ -65,7 +65,8 @@ class ToolBox:
         except (ToolFault, ItemError) as error:
             return ToolResult(call["id"], (str(error),), is_error=True)
         except Exception as error:  # the user's own function, which may raise anything; the model is told
-            logger.warning("tool %s: %s: %s", call["name"], type(error).__name__, error, exc_info=True)
+            about = {"item_id": ready.item.item_id}
+            logger.warning("tool %s: %s: %s", call["name"], type(error).__name__, error, exc_info=True, extra=about)
             return ToolResult(call["id"], (f"{type(error).__name__}: {error}"[:500],), is_error=True)
 
     async def _answered(self, call: Mapping[str, Any], ready: ReadyItem) -> tuple[str | PreparedImage, ...]:

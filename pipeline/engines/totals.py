@@ -3,11 +3,22 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from pipeline.api.client import Recorder
 from pipeline.records import Attempt, Mode, Outcome, Usage
 
-__all__ = ["CountingRecorder", "Totals"]
+__all__ = ["CountingRecorder", "Totals", "Watcher"]
+
+
+class Watcher(Protocol):
+    """Is told of what is counted, as it happens, on the event loop; must not raise and takes no time worth naming."""
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """A request's end was written down."""
+
+    def item_settled(self, outcome: Outcome) -> None:
+        """An item's end was."""
 
 
 @dataclass(slots=True)
@@ -22,6 +33,9 @@ class Totals:
         answered: of them, those with an answer that could be read.
         retried: of them, those that were not the first of their turn.
         images: images of the items that were answered.
+        batches: batches that are in flight.
+        batched: items in them.
+        watchers: told of each attempt and outcome.
     """
 
     total: int = 0
@@ -36,9 +50,12 @@ class Totals:
     retried: int = 0
     rate_limited: int = 0
     images: int = 0
+    batches: int = 0
+    batched: int = 0
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0
     failures_by_type: Counter[str] = field(default_factory=Counter)
+    watchers: list[Watcher] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def pending(self) -> int:
@@ -50,10 +67,12 @@ class Totals:
         self.sent += 1
         self.retried += attempt.attempt > 1
         self.rate_limited += attempt.http_status == 429
-        self.answered += attempt.answer is not None
+        self.answered += attempt.answer is not None and attempt.error_type is None
         if attempt.usage is not None:
             self.usage += attempt.usage
         self.cost_usd += attempt.cost_usd or 0.0
+        for watcher in self.watchers:
+            watcher.attempt_ended(attempt)
 
     def count_outcome(self, outcome: Outcome) -> None:
         """An item is settled."""
@@ -65,6 +84,8 @@ class Totals:
         else:
             self.succeeded += 1
             self.images += len(outcome.images)
+        for watcher in self.watchers:
+            watcher.item_settled(outcome)
 
 
 class CountingRecorder:

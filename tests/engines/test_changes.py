@@ -73,7 +73,8 @@ async def test_an_image_that_is_gone_has_not_changed(
     (tmp_path / "item-001.jpg").unlink()
     summary = await run(job, DETECT)
     assert (summary.exit_code, summary.items["skipped"]) == (0, 3)
-    assert "taken as unchanged" in caplog.text
+    (line,) = [record for record in caplog.records if "taken as unchanged" in record.message]
+    assert vars(line)["item_id"] == "item-001"
 
 
 async def test_a_changed_image_that_fails_keeps_its_old_caption_and_is_named(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from support.jobs import CANARY, environment, make_job, run_pipeline
-from support.standins import billed
+from support.standins import answers, billed
 
 StartStandin = Callable[..., Any]
 
@@ -43,6 +43,23 @@ def test_a_dead_endpoint_costs_nothing_but_its_attempts(start_standin: StartStan
     done = run_pipeline("run", job.config_path, "--json", "--set", f"api.endpoints={tables}")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["items"]["succeeded"] == len(billed(server.options.log)) == 30
+
+
+def test_an_endpoint_that_refuses_its_key_is_left_and_named(start_standin: StartStandin, tmp_path: Path) -> None:
+    """The other one goes on; the JSON line of it has the ids of the item and of the request that told."""
+    servers = [start_standin(keys=frozenset({"another"})), start_standin()]
+    job = make_job(tmp_path / "job", "http://127.0.0.1:9", images=12)
+    tables = f'[{{base_url = "{servers[0].url}"}}, {{base_url = "{servers[1].url}"}}]'
+    words = ("--json", "--log-format", "json", "--set", f"api.endpoints={tables}")
+    done = run_pipeline("run", job.config_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["items"]["succeeded"] == len(billed(servers[1].options.log)) == 12
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    said = [line for line in lines if "takes nothing more in this run" in line["message"]]
+    assert said
+    refused = {line["request_id"] for line in answers(servers[0].options.log)}
+    assert {line["request_id"] for line in said} <= refused
+    assert {line["item_id"] for line in said} <= set(job.ids)
 
 
 def test_a_missing_key_of_one_endpoint_is_found_before_anything_is_sent(

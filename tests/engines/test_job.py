@@ -1,13 +1,17 @@
 """Whole runs against the stand-in: its own log is the judge, never the program's counters."""
 
+import io
 import json
 import socket
+import tarfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.buckets import environment, filled_bucket
 from support.jobs import Job, make_job
 from support.pictures import encoded, smooth
 from support.standins import answers, billed
@@ -50,6 +54,37 @@ def log_of(server: StandinServer) -> Path:
     """A stand-in's log."""
     assert server.options.log is not None
     return server.options.log
+
+
+async def test_a_manifest_in_a_bucket_brings_its_pictures_along(
+    tmp_path: Path, start_standin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths start beside it, members of tars among them; a row that leads out of its folder fails alone."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    pictures = {f"{number}.jpg": encoded(smooth(200 + number, 150, number)) for number in range(3)}
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        entry = tarfile.TarInfo("2.jpg")
+        entry.size = len(pictures["2.jpg"])
+        tar.addfile(entry, io.BytesIO(pictures["2.jpg"]))
+    images = ["0.jpg", "more/1.jpg", "0.tar#2.jpg", "../secret.jpg", "/etc/hostname"]
+    table = io.BytesIO()
+    pq.write_table(pa.table({"id": list("abcde"), "image": images, "title": list("ABCDE")}), table)
+    stored = {"0.jpg": pictures["0.jpg"], "more/1.jpg": pictures["1.jpg"], "0.tar": sink.getvalue()}
+    objects = {f"job/{name}": raw for name, raw in stored.items()} | {"secret.jpg": pictures["0.jpg"]}
+    bucket = filled_bucket("whole-job", objects | {"job/photos.parquet": table.getvalue()})
+    job = make_job(tmp_path, start_standin().url, settings={"manifest": {"path": f"{bucket}/job/photos.parquet"}})
+    summary = await run(job)
+    assert (summary.items["succeeded"], summary.failures_by_type) == (3, {"image_refused": 2})
+    found = rows(read_results(job.output))
+    hashes = [found[item]["images"][0]["sha256"] for item in "abc"]
+    assert hashes == [sha256(pictures[f"{number}.jpg"]).hexdigest() for number in range(3)]
+    assert [found[item]["images"][0]["source"] for item in "abc"] == images[:3]
+    (note,) = [json.loads(path.read_text()) for path in (job.output / "runs").iterdir()]
+    assert note["image_root"] == f"{bucket}/job/"
+    again = await run(job)
+    assert (again.items["skipped"], again.requests["sent"]) == (5, 0)
 
 
 async def test_every_caption_is_of_its_own_picture(tmp_path: Path, start_standin: Any) -> None:

@@ -11,7 +11,8 @@ import anyio.lowlevel
 import pytest
 
 from pipeline.engines.control import RunControl
-from pipeline.engines.messages import Stages, run_messages
+from pipeline.engines.intake import Stages
+from pipeline.engines.messages import run_messages
 from pipeline.engines.selection import Keyed
 from pipeline.engines.totals import Totals
 from pipeline.errors import ErrorType, ImageError, ManifestError, OutputError, PipelineError, RunStoppedError

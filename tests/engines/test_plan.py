@@ -175,6 +175,20 @@ def test_images_are_read_from_the_manifests_folder_or_the_root(tmp_path: Path) -
         assert (sources.fetch.max_bytes, sources.fetch.allow_private_hosts) == (99, True)
 
 
+def test_a_root_in_a_bucket_is_a_folder_there(tmp_path: Path) -> None:
+    """With or without `/` at its end; what cannot be a bucket is refused by the key's name."""
+    write(tmp_path / "photos.csv", "id,image\n1,a.jpg\n")
+    path = f"manifest.path={tmp_path / 'photos.csv'}"
+    for root in ("s3://bucket/photos", "S3://bucket/photos/"):
+        made = plan(tmp_path, path, f"manifest.root={root}")
+        with open_manifest(made.manifest) as manifest:
+            assert made.sources(manifest).root_text == "s3://bucket/photos/"
+    made = plan(tmp_path, path, "manifest.root=s3://user:secret@host/x")
+    with open_manifest(made.manifest) as manifest, pytest.raises(ConfigError, match=r"manifest\.root: found") as caught:
+        made.sources(manifest)
+    assert "secret" not in str(caught.value)
+
+
 def test_templates_are_checked_against_columns_that_are_all_known(tmp_path: Path) -> None:
     """A csv has no other columns than those of its header; later rows of a long jsonl file may bring more."""
     config = written(tmp_path).read_text().replace("Describe this image.", "{{ titel }}")

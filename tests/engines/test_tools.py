@@ -55,8 +55,10 @@ async def test_parallel_calls_are_answered_together(tmp_path: Path, start_standi
     assert len(answers(server.options.log)[1]["images"]) == 2
 
 
-async def test_a_tool_that_fails_is_told_to_the_model_and_costs_no_item(tmp_path: Path, start_standin: Any) -> None:
-    """Its own error, a wrong input, an image that is not there: the conversation goes on."""
+async def test_a_tool_that_fails_is_told_to_the_model_and_costs_no_item(
+    tmp_path: Path, start_standin: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own error, a wrong input, an image that is not there: the conversation goes on, the log names the item."""
     server = start_standin()
     job = job_with(tmp_path, server, "Try fails, then zoom.", "support.toolbox:fails", "zoom", images=1)
     blank = tmp_path / "item-000.jpg"
@@ -64,6 +66,8 @@ async def test_a_tool_that_fails_is_told_to_the_model_and_costs_no_item(tmp_path
     blank.write_bytes(encoded(quadrants(64, 48)))
     assert (await run(job)).exit_code == 0
     assert len(answers(server.options.log)) == 2
+    lines = [record for record in caplog.records if record.message.startswith("tool fails: RuntimeError")]
+    assert {vars(line)["item_id"] for line in lines} == {"item-000"}
 
 
 async def test_the_loop_is_bounded(tmp_path: Path, start_standin: Any) -> None:

@@ -1,0 +1,1 @@
+"""The engine of `api.mode = "batches"` and `"auto"`: see `engine`."""
