@@ -9,7 +9,7 @@ export TMPDIR := $(CURDIR)/$(VENV)/tmp
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: run test torture bench format check install install-dev clean help
+.PHONY: run test torture bench docs format check install install-dev clean help
 
 run: $(VENV)/installed ## Caption the demo's photographs on the embedded endpoint into out/demo
 	@$(BIN)/python -m pipeline run configs/demo.toml
@@ -26,6 +26,10 @@ torture: $(VENV)/installed-dev ## Kill, damage and overlap runs, judged by the s
 
 bench: $(VENV)/installed-bench ## Measure speed and memory as ratios against peers in the same run (BENCH="images store")
 	$(BIN)/python -m benchmarks $(BENCH)
+
+docs: $(VENV)/installed-dev ## Write the reference from the sources and build the site into build/site
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees docs build/site
 
 format: $(VENV)/installed-dev ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .
@@ -56,7 +60,7 @@ $(BIN)/python:
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@mkdir -p "$(TMPDIR)"
-	@$(INSTALL) --editable .
+	@$(INSTALL) --editable '.[vision]'
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python

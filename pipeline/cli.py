@@ -14,15 +14,27 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
+from pipeline.completion import (
+    complete_config,
+    complete_error_type,
+    complete_fault,
+    complete_path,
+    complete_setting,
+)
 from pipeline.errors import PipelineError
 
 __all__ = ["cli", "main"]
 
 _SET = click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key; VALUE is TOML or bare text."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    shell_complete=complete_setting,
+    help="Override a key; VALUE is TOML or bare text.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output, nothing else.")
-_CONFIG = click.argument("config", metavar="CONFIG")
+_CONFIG = click.argument("config", metavar="CONFIG", shell_complete=complete_config)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -58,7 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="pipeline", prog_name="pipeline")
 def cli() -> None:
-    """Captions images in bulk over the Anthropic Messages API, into Parquet; no answer is lost or paid for twice."""
+    """Captions images in bulk over the Anthropic Messages API, into Parquet; no answer is lost or paid for twice.
+
+    \b
+    Examples:
+      pipeline check job.toml
+      pipeline run job.toml --sample 10
+      pipeline run job.toml
+      pipeline report out/photos
+    """  # noqa: D301 - click's own mark
 
 
 @cli.command()
@@ -68,15 +88,24 @@ def cli() -> None:
 @click.option("--sample", type=click.IntRange(1), help="A stable random choice of N items.")
 @click.option("--shard", metavar="I/N", help="One of N parts, counted from 1, by a stable hash of the item id.")
 @click.option("--retry-failed", is_flag=True, help="Take up items again that failed for good.")
-@click.option("--only", metavar="ERROR_TYPE", help="With --retry-failed: items that failed with this type alone.")
+@click.option(
+    "--only",
+    metavar="ERROR_TYPE",
+    shell_complete=complete_error_type,
+    help="With --retry-failed: items that failed with this type alone.",
+)
 @click.option("--accept-new-fingerprint", is_flag=True, help="Pay again for items answered under other settings.")
 @click.option("--max-runtime", metavar="DURATION", help="End in good order after so long, such as 55m; exit code 4.")
+@click.option(
+    "--otel", is_flag=True, help="Send traces and metrics by OTLP, as the OTEL_* variables say; needs an extra."
+)
+@click.option("--no-wait", is_flag=True, help="Leave batches in flight once they are submitted; exit code 4.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Where the work is done; ray is not built yet.",
+    help="Where the work is done: here, or in shards on a Ray cluster (RAY_ADDRESS, else one of its own).",
 )
 @click.option(
     "--progress",
@@ -121,7 +150,13 @@ def run(config: str, overrides: tuple[str, ...], as_json: bool, **options: Any) 
 @click.option("--online", is_flag=True, help="Also ask the service for the model (GET /v1/models, free).")
 @_JSON
 def check(config: str, overrides: tuple[str, ...], online: bool, as_json: bool) -> int:
-    """Validate config, manifest and a sample of its images; sends nothing to the service."""
+    """Validate config, manifest and a sample of its images; sends nothing to the service.
+
+    \b
+    Examples:
+      pipeline check job.toml
+      pipeline check job.toml --set manifest.path=photos/ --json
+    """  # noqa: D301 - click's own mark
     from pipeline.commands.checking import check_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return check_command(config, overrides, online=online, as_json=as_json)
@@ -133,7 +168,13 @@ def check(config: str, overrides: tuple[str, ...], online: bool, as_json: bool) 
 @click.option("--online", is_flag=True, help="Calibrate the text by one count_tokens call, which is free.")
 @_JSON
 def estimate(config: str, overrides: tuple[str, ...], online: bool, as_json: bool) -> int:
-    """Tell items, images, tokens and dollars before anything is sent, from image headers alone."""
+    """Tell items, images, tokens and dollars before anything is sent, from image headers alone.
+
+    \b
+    Examples:
+      pipeline estimate job.toml
+      pipeline estimate job.toml --set api.model=claude-sonnet-5-5 --online
+    """  # noqa: D301 - click's own mark
     from pipeline.commands.checking import estimate_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return estimate_command(config, overrides, online=online, as_json=as_json)
@@ -143,7 +184,13 @@ def estimate(config: str, overrides: tuple[str, ...], online: bool, as_json: boo
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 @_JSON
 def status(output: Path, as_json: bool) -> int:
-    """Tell what a dataset holds: succeeded, failed by type, tokens, dollars, runs."""
+    """Tell what a dataset holds: succeeded, failed by type, tokens, dollars, runs.
+
+    \b
+    Examples:
+      pipeline status out/photos
+      pipeline status out/photos --json
+    """  # noqa: D301 - click's own mark
     from pipeline.commands.datasets import status_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return status_command(output, as_json=as_json)
@@ -153,14 +200,58 @@ def status(output: Path, as_json: bool) -> int:
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 @click.option("-o", "target", type=_FILE, help="Where to write it.  [default: OUTPUT/report.html]")
 def report(output: Path, target: Path | None) -> int:
-    """Make one self-contained HTML page of a dataset: totals, failures, and pictures with their captions."""
+    """Make one self-contained HTML page of a dataset: totals, failures, and pictures with their captions.
+
+    \b
+    Examples:
+      pipeline report out/photos
+      pipeline report out/photos -o report.html
+    """  # noqa: D301 - click's own mark
     from pipeline.commands.datasets import report_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return report_command(output, target)
 
 
 @cli.command()
-@click.argument("source")
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen elsewhere than on this machine alone.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes any free one.")
+@click.option("--reviewer", metavar="NAME", help="Who decides, unless the page says otherwise.  [default: your login]")
+@click.option("--fingerprint", metavar="PREFIX", help="Whose captions.  [default: the newest]")
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path), help="Where the images are now.")
+def view(output: Path, **options: Any) -> int:
+    """Look through a dataset in the browser while it grows; accept, edit or reject captions.
+
+    \b
+    Examples:
+      pipeline view out/photos
+      pipeline view out/photos --port 8000 --reviewer ada
+    """  # noqa: D301 - click's own mark
+    from pipeline.commands.looking import view_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return view_command(output, options)
+
+
+@cli.command()
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("other", type=click.Path(file_okay=False, path_type=Path), required=False)
+@click.option("--fingerprints", nargs=2, metavar="A B", help="Two fingerprints, or beginnings; B is of OTHER if given.")
+@click.option("-o", "target", type=_FILE, help="Where to write it.  [default: OUTPUT/compare.html]")
+def compare(output: Path, other: Path | None, fingerprints: tuple[str, str] | None, target: Path | None) -> int:
+    """Make one page with the same pictures under two prompts or models, side by side.
+
+    \b
+    Examples:
+      pipeline compare out/photos --fingerprints 236981b0 9f0c
+      pipeline compare out/haiku out/sonnet -o compare.html
+    """  # noqa: D301 - click's own mark
+    from pipeline.commands.looking import compare_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return compare_command(output, other, fingerprints or (), target)
+
+
+@cli.command()
+@click.argument("source", shell_complete=complete_path)
 @click.option(
     "-o", "output", type=_FILE, required=True, help="The manifest; its suffix tells csv, tsv, jsonl, parquet."
 )
@@ -191,11 +282,36 @@ def manifest(**options: Any) -> int:
 )
 @click.option("-o", "target", type=click.Path(path_type=Path), required=True, help="A place that is not there yet.")
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path), help="Where the images are now.")
-def export(output: Path, form: Any, target: Path, root: Path | None) -> int:
-    """Write captions as a table, as texts beside the images, or as a training set."""
+@click.option("--reviewed/--no-reviewed", default=True, help="With or without what reviewers decided.  [default: with]")
+def export(output: Path, form: Any, target: Path, root: Path | None, reviewed: bool) -> int:
+    """Write captions as a table, as texts beside the images, or as a training set.
+
+    \b
+    Examples:
+      pipeline export out/photos --format csv -o captions.csv
+      pipeline export out/photos --format sidecar -o captions/ --root photos/
+    """  # noqa: D301 - click's own mark
     from pipeline.commands.datasets import export_command  # noqa: PLC0415 - keeps the command line quick to start
 
-    return export_command(output, form, target, root)
+    return export_command(output, form, target, root, reviewed=reviewed)
+
+
+@cli.command()
+@_CONFIG
+@click.argument("verb", type=click.Choice(["list", "cancel"]), metavar="VERB")
+@_SET
+@_JSON
+def batches(config: str, verb: Any, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Show what api.mode = "batches" has in flight, or have it end early: what is answered by then is kept and billed.
+
+    \b
+    Examples:
+      pipeline batches job.toml list
+      pipeline batches job.toml cancel
+    """  # noqa: D301 - click's own mark
+    from pipeline.commands.batching import batches_command  # noqa: PLC0415 - keeps the command line quick to start
+
+    return batches_command(config, overrides, verb, as_json=as_json)
 
 
 @cli.command()
@@ -203,7 +319,13 @@ def export(output: Path, form: Any, target: Path, root: Path | None) -> int:
 @click.argument("verb", type=click.Choice(["list", "delete"]), metavar="VERB")
 @_SET
 def files(config: str, verb: Any, overrides: tuple[str, ...]) -> int:
-    """Say list or delete: what runs have uploaded through the Files API."""
+    """Say list or delete: what runs have uploaded through the Files API.
+
+    \b
+    Examples:
+      pipeline files job.toml list
+      pipeline files job.toml delete
+    """  # noqa: D301 - click's own mark
     from pipeline.commands.filing import files_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return files_command(config, overrides, verb)
@@ -212,7 +334,12 @@ def files(config: str, verb: Any, overrides: tuple[str, ...]) -> int:
 @cli.command()
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 def compact(output: Path) -> int:
-    """Merge small Parquet parts into large ones, safely."""
+    """Merge small Parquet parts into large ones, safely.
+
+    \b
+    Examples:
+      pipeline compact out/photos
+    """  # noqa: D301 - click's own mark
     from pipeline.commands.datasets import compact_command  # noqa: PLC0415 - keeps the command line quick to start
 
     return compact_command(output)
@@ -240,9 +367,27 @@ def compact(output: Path) -> int:
     help="Refuse an image whose base64 text is longer.",
 )
 @click.option("--key", "keys", multiple=True, help="Accept this key alone; repeatable. By default any is taken.")
+@click.option("--look", is_flag=True, help="Have a small real model look at every picture; needs an extra.")
 @click.option(
-    "--fault", "faults", multiple=True, metavar="NAME[:KEY=VALUE,...]", help="Script a misfortune; repeatable."
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,...]",
+    shell_complete=complete_fault,
+    help="Script a misfortune; repeatable.",
 )
+@click.option(
+    "--batch-seconds", metavar="SECONDS[,SECONDS]", default="0", show_default=True, help="How long a batch takes."
+)
+@click.option("--batch-cancel-seconds", type=click.FloatRange(0), default=0.0, help="How long its cancellation takes.")
+@click.option("--batch-hold", is_flag=True, help="Finish nothing of a batch until it is released.")
+@click.option(
+    "--batch-queue", type=click.IntRange(1), help="Answer 429 to a batch with which more requests would wait."
+)
+@click.option("--batch-calls-per-minute", type=click.IntRange(1), help="Answer 429 above it to batch calls.")
+@click.option("--batch-most", type=click.IntRange(1), default=100_000, show_default=True, help="Requests of a batch.")
+@click.option("--batch-bytes", type=click.IntRange(1), default=256_000_000, show_default=True, help="Bytes of a batch.")
+@click.option("--batch-seed", type=int, default=0, show_default=True, help="Of the order of finishing and of results.")
 def serve(**options: Any) -> int:
     """Serve a local stand-in of the Messages API, for tests, demos and load trials.
 

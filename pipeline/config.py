@@ -22,9 +22,8 @@ from pipeline.urls import EMBEDDED, masked_url
 __all__ = ["EMBEDDED", "api_keys", "effective", "load_config", "prompt_text", "unbuilt"]
 
 _PREFIX = "PIPELINE__"
-_OPEN_HEADERS = {"accept", "accept-language", "anthropic-beta", "anthropic-version", "user-agent"}
+_OPEN_HEADERS = {"accept", "accept-language", "anthropic-beta", "anthropic-version", "standin-look", "user-agent"}
 """Headers that are shown; the values of all others may be secrets."""
-_OBJECT_STORES = ("s3://", "gs://", "az://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,6 @@ def prompt_text(config: Config) -> list[str]:
 def unbuilt(config: Config) -> list[str]:
     """Keys whose value asks for what this version does not have, a line each: refused, never silently ignored."""
     chosen = [
-        ("api.mode", config.api.mode, "messages"),
         ("output.format", config.output.format, "parquet"),
     ]
     lines = [
@@ -126,7 +124,7 @@ def unbuilt(config: Config) -> list[str]:
         for key, value, only in chosen
         if value != only
     ]
-    return lines + _endpoints(config) + _object_stores(config)
+    return lines + _endpoints(config)
 
 
 def _endpoints(config: Config) -> list[str]:
@@ -144,21 +142,12 @@ def _endpoints(config: Config) -> list[str]:
             'images.transport: found "file" with several api.endpoints; allowed: "base64", "url": ids of files '
             "belong to one account"
         )
+    if config.api.mode != "messages" and len(endpoints) > 1:
+        lines.append(
+            f"api.mode: found {found(config.api.mode)} with several api.endpoints; allowed: one of them: batches "
+            "belong to one account"
+        )
     return lines
-
-
-def _object_stores(config: Config) -> list[str]:
-    """Paths that lead to an object store."""
-    paths = [
-        ("manifest.path", config.manifest.path, "a file, a directory, a glob, or -"),
-        ("manifest.root", config.manifest.root or "", "a directory"),
-        ("output.path", config.output.path, "a directory"),
-    ]
-    return [
-        f"{key}: found {found(masked_url(value))}; object stores are not built yet, allowed: {only}"
-        for key, value, only in paths
-        if value.lower().startswith(_OBJECT_STORES)
-    ]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

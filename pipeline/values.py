@@ -1,13 +1,14 @@
 """The types of configuration values that TOML has no type for: each checks one value and says what is allowed.
 
-A message begins with `allowed:`; who reports it puts the key and what was found before it.
+A message begins with `allowed:`; who reports it puts the key and what was found before it. Where a check is a
+function, the type also states as JSON schema what the function allows: editors and the reference read that.
 """
 
 import json
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from pipeline.durations import parse_duration
 from pipeline.images.geometry import PATCH_PX
@@ -37,7 +38,7 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 
 
-def _rate(value: object) -> float | str:
+def _rate(value: object) -> int | float | str:
     if isinstance(value, str) and value in ("auto", "off"):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
@@ -133,18 +134,53 @@ def _header_name(value: str) -> str:
     raise ValueError("allowed: a header's name, such as anthropic-beta")
 
 
-Rate = Annotated[float | str, PlainValidator(_rate)]
-Concurrency = Annotated[int | str, PlainValidator(_concurrency)]
-Failures = Annotated[int | str, PlainValidator(_failures)]
-EdgeOrModel = Annotated[int | str, PlainValidator(_edge)]
-TokensOrModel = Annotated[int | str, PlainValidator(_visual_tokens)]
-Texts = Annotated[str | list[str], PlainValidator(_texts)]
-TurnImages = Annotated[list[str | list[str]], PlainValidator(_turn_images)]
-JsonSchema = Annotated[dict[str, Any] | str, PlainValidator(_schema)]
+def _whole_schema(least: int, word: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "integer", "minimum": least}, {"const": word}]})
+
+
+def _pattern(expression: str, *examples: str) -> WithJsonSchema:
+    """A text that matches as a whole, with texts that do."""
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{expression})$", "examples": list(examples)})
+
+
+_PART = r"\d+(?:\.\d+)?"
+_UNITS = r"\s*".join(rf"(?:{_PART}\s*[{unit}])?" for unit in ("dD", "hH", "mM", "sS"))
+_DURATION = rf"(?=.*[1-9])(?:{_PART}|{_UNITS})"
+_URL = r"embedded|https?://[^\s?#\\]+"
+_TEXT = {"type": "string", "pattern": r"\S"}
+_COLUMNS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_A_SCHEMA = {"anyOf": [{"type": "object"}, {"type": "string", "minLength": 1}]}
+_A_RATE = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"enum": ["auto", "off"]}]}
+_PERCENT = r"(?:0*(?:\d{1,2}(?:\.\d+)?|100(?:\.0+)?))\s*%"
+_A_SHARE = {"type": "string", "pattern": f"^{_PERCENT}$", "examples": ["1%"]}
+_SOME_FAILURES = {"anyOf": [{"type": "integer", "minimum": 0}, _A_SHARE]}
+_SOME_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
+
+Rate = Annotated[int | float | str, PlainValidator(_rate), WithJsonSchema(_A_RATE)]
+Concurrency = Annotated[int | str, PlainValidator(_concurrency), _whole_schema(1, "auto")]
+Failures = Annotated[int | str, PlainValidator(_failures), WithJsonSchema(_SOME_FAILURES)]
+EdgeOrModel = Annotated[int | str, PlainValidator(_edge), _whole_schema(PATCH_PX, "model")]
+TokensOrModel = Annotated[int | str, PlainValidator(_visual_tokens), _whole_schema(1, "model")]
+Texts = Annotated[str | list[str], PlainValidator(_texts), WithJsonSchema(_SOME_TEXTS)]
+TurnImages = Annotated[
+    list[str | list[str]],
+    PlainValidator(_turn_images),
+    WithJsonSchema({"type": "array", "items": _COLUMNS, "minItems": 1}),
+]
+JsonSchema = Annotated[dict[str, Any] | str, PlainValidator(_schema), WithJsonSchema(_A_SCHEMA)]
 JsonTable = Annotated[dict[str, Any], AfterValidator(_json_table)]
-Duration = Annotated[str, AfterValidator(_duration)]
+Duration = Annotated[str, AfterValidator(_duration), _pattern(_DURATION, "90s", "1h30m", "20h")]
 Name = Annotated[str, Field(min_length=1)]
-ServiceUrl = Annotated[str, AfterValidator(service_url)]
-VariableName = Annotated[str, AfterValidator(_variable_name)]
-HeaderValue = Annotated[str, AfterValidator(_header_value)]
-Headers = dict[Annotated[str, AfterValidator(_header_name)], HeaderValue]
+ServiceUrl = Annotated[str, AfterValidator(service_url), _pattern(_URL, "http://127.0.0.1:8000")]
+VariableName = Annotated[str, AfterValidator(_variable_name), _pattern(_VARIABLE.pattern, "ANTHROPIC_API_KEY")]
+HeaderValue = Annotated[str, AfterValidator(_header_value), _pattern(_HEADER_VALUE.pattern, "2023-06-01")]
+Headers = Annotated[
+    dict[Annotated[str, AfterValidator(_header_name)], HeaderValue],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{_HEADER_NAME.pattern}$"},
+            "additionalProperties": {"type": "string", "pattern": f"^(?:{_HEADER_VALUE.pattern})$"},
+        }
+    ),
+]

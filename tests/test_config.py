@@ -373,17 +373,13 @@ def test_the_prompt_is_a_list_of_turns(tmp_path: Path) -> None:
     assert prompt_text(config_with(tmp_path, 'prompt.user=["a", "b"]')) == ["a", "b"]
 
 
-STORED = (
-    'manifest.path: found "gs://bucket/x.csv"; object stores are not built yet, '
-    "allowed: a file, a directory, a glob, or -"
-)
-
-
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["api.mode=batches"], 'api.mode: found "batches"; not built yet, allowed: "messages"'),
-        (["api.mode=auto", "api.deadline=20h"], 'api.mode: found "auto"; not built yet, allowed: "messages"'),
+        (
+            ["api.mode=batches", "api.endpoints=[{base_url='https://a'}, {base_url='https://b'}]"],
+            'api.mode: found "batches" with several api.endpoints; allowed: one of them: batches belong to one account',
+        ),
         (["output.format=delta"], 'output.format: found "delta"; not built yet, allowed: "parquet"'),
         (["api.endpoints=[]"], "api.endpoints: found an empty list; allowed: at least one table, or none of them"),
         (
@@ -397,18 +393,6 @@ STORED = (
                 "belong to one account"
             ),
         ),
-        (
-            ["output.path=S3://bucket/x"],
-            'output.path: found "S3://bucket/x"; object stores are not built yet, allowed: a directory',
-        ),
-        (
-            ["manifest.path=gs://bucket/x.csv"],
-            STORED,
-        ),
-        (
-            ["manifest.root=az://bucket"],
-            'manifest.root: found "az://bucket"; object stores are not built yet, allowed: a directory',
-        ),
     ],
 )
 def test_what_is_not_built_is_named(tmp_path: Path, overrides: list[str], line: str) -> None:
@@ -420,7 +404,8 @@ def test_what_is_built_is_not_named(tmp_path: Path) -> None:
     """The defaults, written out, and everything that works pass; several unbuilt keys are listed together."""
     plain: list[Any] = ["api.mode=messages", "prompt.cache=true", "images.transport=file", "output.format=parquet"]
     assert unbuilt(config_with(tmp_path, *plain, "api.deadline=20h", "prompt.prefill=A")) == []
-    assert len(unbuilt(config_with(tmp_path, "api.mode=batches", "output.format=delta"))) == 2
+    assert unbuilt(config_with(tmp_path, "api.mode=batches")) == []
+    assert len(unbuilt(config_with(tmp_path, "api.endpoints=[]", "output.format=delta"))) == 2
 
 
 def test_a_schema_s_file_stands_for_what_it_says(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from pipeline.faces.logs import set_up_logs
 from pipeline.faces.plain import counted
 from pipeline.faces.report import write_report
 from pipeline.faces.summary import status_text
+from pipeline.store.buckets import place_of
 from pipeline.store.compact import compact
 from pipeline.store.read import DatasetStatus, dataset_status
+from pipeline.store.reviews import newest_reviews
 from pipeline.store.rows import TOKEN_COLUMNS
 
 __all__ = ["compact_command", "export_command", "report_command", "status_command"]
@@ -23,7 +25,7 @@ def status_command(output: Path, *, as_json: bool) -> int:
     """Tells what a dataset holds."""
     set_up_logs("text", None, ())
     status = dataset_status(output)
-    say(json.dumps(_status_object(status, output)) if as_json else status_text(status))
+    say(json.dumps(_status_object(status)) if as_json else status_text(status))
     return 0
 
 
@@ -31,18 +33,19 @@ def report_command(output: Path, target: Path | None) -> int:
     """Writes the page of a dataset."""
     set_up_logs("text", None, ())
     try:
-        place = write_report(output, target)
+        place = write_report(place_of(output), target)
     except OSError as error:
         raise OutputError(f"{target or output}: the report cannot be written: {error.strerror or error}") from error
     say(f"report      {place}")
     return 0
 
 
-def export_command(output: Path, form: Format, target: Path, root: Path | None) -> int:
+def export_command(output: Path, form: Format, target: Path, root: Path | None, *, reviewed: bool) -> int:
     """Writes captions in another shape."""
     set_up_logs("text", None, ())
-    count = export(output, form, target, root)
-    say(f"{counted(count, 'caption')} exported to {target}")
+    count = export(place_of(output), form, target, root, reviewed=reviewed)
+    note = ", as reviewed (--no-reviewed: as answered)" if reviewed and newest_reviews(place_of(output)) else ""
+    say(f"{counted(count, 'caption')} exported to {target}{note}")
     return 0
 
 
@@ -54,7 +57,7 @@ def compact_command(output: Path) -> int:
     return 0
 
 
-def _status_object(status: DatasetStatus, output: Path) -> dict[str, Any]:
+def _status_object(status: DatasetStatus) -> dict[str, Any]:
     total = status.succeeded + status.failed
     return {
         "items": {"total": total, "succeeded": status.succeeded, "failed": status.failed},
@@ -64,5 +67,5 @@ def _status_object(status: DatasetStatus, output: Path) -> dict[str, Any]:
         "failures_by_type": dict(status.failures_by_type),
         "fingerprints": {mark: sum(counts) for mark, counts in status.fingerprints.items()},
         "runs": [run.get("run_id") for run in status.runs],
-        "output": str(output),
+        "output": str(status.output),
     }

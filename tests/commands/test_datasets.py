@@ -1,6 +1,7 @@
 """Commands over a dataset, as processes."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from support.jobs import make_job, run_pipeline
 
 from pipeline.store.parts import list_parts
 from pipeline.store.read import read_results
+from pipeline.store.reviews import Review, ReviewWriter, Verdict
 from pipeline.store.schema import Kind
 
 
@@ -49,3 +51,19 @@ def test_report_says_where_the_page_is(output: Path, tmp_path: Path) -> None:
     assert str(output / "report.html") in done.stdout
     assert (output / "report.html").is_file()
     assert run_pipeline("report", output, "-o", tmp_path / "none" / "page.html").returncode == 2
+
+
+def test_exports_are_as_reviewed_and_say_so(output: Path, tmp_path: Path) -> None:
+    """Where nobody reviewed nothing is said; `--no-reviewed` gives the captions as they were answered."""
+    rows = read_results(output).to_pylist()
+    done = run_pipeline("export", output, "--format", "jsonl", "-o", tmp_path / "before.jsonl")
+    assert "--no-reviewed" not in done.stdout
+    mark = rows[0]["fingerprint"]
+    ReviewWriter(output).add(Review("item-000", mark, Verdict.REJECTED, "ada", datetime(2026, 5, 1, tzinfo=UTC)))
+    done = run_pipeline("export", output, "--format", "jsonl", "-o", tmp_path / "after.jsonl")
+    assert "5 captions" in done.stdout
+    assert "--no-reviewed" in done.stdout
+    assert "item-000" not in (tmp_path / "after.jsonl").read_text()
+    done = run_pipeline("export", output, "--format", "jsonl", "-o", tmp_path / "all.jsonl", "--no-reviewed")
+    assert "6 captions" in done.stdout
+    assert (tmp_path / "all.jsonl").read_bytes() == (tmp_path / "before.jsonl").read_bytes()

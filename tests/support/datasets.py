@@ -112,9 +112,10 @@ def write_run(output: Path, outcomes: Sequence[Outcome], *, run_id: str = "run-1
 @contextmanager
 def recovered(output: Path, settings: DatasetSettings | None = None) -> Iterator[tuple[Journal, Recovered]]:
     """The journal of a dataset, after recovery, and what that found."""
-    journal = open_journal(output)
+    chosen = settings or DatasetSettings(output)
+    journal = open_journal(output, chosen.shard)
     try:
-        yield journal, recover(journal, settings or DatasetSettings(output))
+        yield journal, recover(journal, chosen)
     finally:
         journal.close()
 

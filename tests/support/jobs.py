@@ -48,7 +48,7 @@ def make_job(folder: Path, url: str, images: int = 6, settings: Mapping[str, Map
         rows.writerow(["id", "image", "title"])
         for number, item_id in enumerate(ids):
             name = f"{item_id}.jpg"
-            (folder / name).write_bytes(encoded(smooth(240 + number, 200, number), quality=80))
+            (folder / name).write_bytes(encoded(smooth(240 + number % 500, 200, number), quality=80))
             rows.writerow([item_id, name, f"Picture {number}"])
     tree: dict[str, dict[str, Any]] = {
         "manifest": {"path": str(folder / "photos.csv")},
