@@ -18,7 +18,6 @@ from multiprocessing.connection import Connection
 
 import anyio
 import httpx
-from httpx_aiohttp import AiohttpTransport
 from PIL import Image
 
 from pipeline.api.messages import BodyWriter
@@ -70,6 +69,8 @@ async def plain_httpx(url: str, in_flight: int) -> AsyncIterator[Post]:
 @asynccontextmanager
 async def httpx_aiohttp(url: str, in_flight: int) -> AsyncIterator[Post]:
     """The library on aiohttp's transport, as it comes."""
+    from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415 - of the bench extra, which the tests do without
+
     transport = AiohttpTransport(limits=httpx.Limits(max_connections=in_flight))
     async with httpx.AsyncClient(base_url=url, headers=HEADERS, timeout=60, transport=transport) as client:
 

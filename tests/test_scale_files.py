@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def test_a_pod_of_the_kubernetes_job_is_its_shard(tmp_path: Path, start_standin:
     folded = re.search(r"- >-\n((?: {14}.*\n)+)", text)
     assert folded is not None
     command = " ".join(line.strip() for line in folded[1].splitlines())
-    command = command.replace("/etc/captions/job.toml", str(job.config_path))
+    command = command.replace("/etc/captions/job.toml", shlex.quote(str(job.config_path)))
     done = run_script(["sh", "-c", command], JOB_COMPLETION_INDEX="4")
     assert done.returncode == 0, done.stderr
     completions, parallelism = (int(re.findall(rf"{name}: (\d+)", text)[0]) for name in ("completions", "parallelism"))

@@ -84,8 +84,9 @@ class Talk:
         while self.paid and self.paid[0].turn < self.turn:
             # Paid for under settings that asked more often (`models` is in no fingerprint): it counts, and is not read.
             stale = self.paid.popleft()
-            self.usage += parse_answer(stale.answer).usage
+            self.usage += _billed(stale.answer)
             self.cost_usd += stale.body["cost_usd"] or 0.0
+            self.made = max(self.made, stale.attempt)
         self.before, self.made, self.larger = self.before + self.made, 0, False
 
     def close(self, reply: str) -> None:
@@ -97,3 +98,12 @@ class Talk:
     def fault(self, error_type: str, text: str) -> AnswerError:
         """A failure of the last answer."""
         return AnswerError(error_type, text, http_status=200, request_id=self.request_id)
+
+
+def _billed(raw: bytes) -> Usage:
+    """What is billed of an answer, as far as it can be read: one from a batch is kept as it came."""
+    try:
+        answer = parse_answer(raw)
+    except AnswerError:
+        return Usage()
+    return answer.usage if answer.billed else Usage()
