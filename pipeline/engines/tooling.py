@@ -64,10 +64,10 @@ class ToolBox:
             return ToolResult(call["id"], ("no more images fit into this conversation",), is_error=True)
         except (ToolFault, ItemError) as error:
             return ToolResult(call["id"], (str(error),), is_error=True)
-        except Exception as error:  # the user's own function, which may raise anything; the model is told
-            about = {"item_id": ready.item.item_id}
-            logger.warning("tool %s: %s: %s", call["name"], type(error).__name__, error, exc_info=True, extra=about)
-            return ToolResult(call["id"], (f"{type(error).__name__}: {error}"[:500],), is_error=True)
+        except (Exception, SystemExit) as error:  # the user's own function may raise anything; the model is told
+            about, told = {"item_id": ready.item.item_id}, _told(error)
+            logger.warning("tool %s: %s", call["name"], told, exc_info=True, extra=about)
+            return ToolResult(call["id"], (told[:500],), is_error=True)
 
     async def _answered(self, call: Mapping[str, Any], ready: ReadyItem) -> tuple[str | PreparedImage, ...]:
         tool = self._tools.get(call["name"])
@@ -97,6 +97,13 @@ class ToolBox:
         if not 1 <= number <= len(ready.item.images):
             raise ImageError(ErrorType.IMAGE_MISSING, f"there is no image {number}; there are {len(ready.item.images)}")
         return ready.item.images[number - 1]
+
+
+def _told(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - its text is the user's own function too
+        return type(error).__name__
 
 
 def _images_in(messages: Sequence[Message]) -> int:

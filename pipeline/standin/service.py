@@ -1,6 +1,7 @@
 """One server's work: a request, from its headers to the answer that is handed over for delivery."""
 
 import asyncio
+import json
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -171,7 +172,8 @@ def refusal(problem: Problem, request_id: str) -> Response:
     """The answer that a problem is."""
     organisation = {} if problem.status == 401 or problem.bare else ORGANISATION
     headers = {"request-id": request_id, **organisation, **problem.answer_headers()}
-    return JSONResponse(problem.body(request_id), status_code=problem.status, headers=headers)
+    body = json.dumps(problem.body(request_id))  # in ASCII: it may quote half a surrogate pair, which UTF-8 cannot hold
+    return Response(body, problem.status, headers, "application/json")
 
 
 def _name(fault: Fault | None) -> str | None:

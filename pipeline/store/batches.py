@@ -104,7 +104,7 @@ def pack(journal: Journal, item: BatchItem) -> None:
         *(item.custom_id, item.worst_usd, item.reuse),
         *(packed.skeleton, packed.extras_schema, packed.extras, packed.thumbnail),
     )
-    for statement in _TABLES[1:]:
+    for statement in _TABLES:  # also of an item that waits before there was any batch
         _db(journal).execute(statement)
     marks = ", ".join("?" * len(values))
     _db(journal).execute(f"INSERT OR REPLACE INTO batch_items ({_COLUMNS}) VALUES ({marks})", values)  # noqa: S608 - names of our own

@@ -37,14 +37,28 @@ def rewrite(  # noqa: PLR0913 - what goes in, what stays, what is added
         pa.ArrowException: a source is damaged, or no part of this table.
     """
     empty = [_empty(source, kind) for source in sources] + [table.slice(0, 0) for table in added]
-    schema = joined(empty, kind).schema
 
     def tables() -> Iterator[pa.Table]:
         for source in sources:
             yield from _kept(source, kind, stays)
         yield from added
 
-    return write_part(target, schema, _grouped(tables(), empty, kind), compression)
+    shapes = _settled(tables, empty, kind)
+    return write_part(target, joined(shapes, kind).schema, _grouped(tables(), shapes, kind), compression)
+
+
+def _settled(tables: Callable[[], Iterator[pa.Table]], empty: list[pa.Table], kind: Kind) -> list[pa.Table]:
+    """Tables without rows that make every group come to one type.
+
+    Where types differ, values decide: a whole number that no double holds makes its column text. So all are looked at.
+    """
+    if all(table.schema.equals(empty[0].schema) for table in empty):
+        return empty
+    shapes = list(empty)
+    for group in _grouped(tables(), empty, kind):
+        if not group.schema.equals(joined(shapes, kind).schema):
+            shapes.append(group.slice(0, 0))
+    return shapes
 
 
 def _empty(source: Place, kind: Kind) -> pa.Table:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from support.asking import HEADERS, ask, message_body, picture
 
-from pipeline.standin.forms import Part, parts_of
+from pipeline.standin.forms import Part
 from pipeline.standin.problems import Problem
 from pipeline.standin.server import StandinServer
 from pipeline.standin.shelf import Shelf, StoredFile
@@ -161,27 +161,6 @@ def test_what_no_message_may_name_is_refused(start_standin: Any) -> None:
     assert [answer.status_code for answer in answers] == [404, 400, 400]
     assert "not an image" in answers[1].json()["error"]["message"]
     assert "exceeds" in answers[2].json()["error"]["message"]
-
-
-def test_a_form_is_taken_apart_byte_for_byte() -> None:
-    """Line ends and dashes within a file stay in it."""
-    body = b"\r\n--x\r\n-- \r\n\r\n\x00\xff"
-    raw = (
-        b'--fence\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\nContent-Type: image/png\r\n\r\n'
-        + body
-        + b'\r\n--fence\r\ncontent-disposition: form-data; name="note"\r\n\r\nhello\r\n--fence--\r\n'
-    )
-    assert parts_of(raw, 'multipart/form-data; boundary="fence"') == [
-        Part("file", body, "a.bin", "image/png"),
-        Part("note", b"hello"),
-    ]
-
-
-@pytest.mark.parametrize("raw", [b"", b"--fence--\r\n", b"--fence\r\nno head\r\n--fence--\r\n", b"junk--fence\r\n\r\n"])
-def test_a_torn_form_is_a_400(raw: bytes) -> None:
-    """Never a fault of the server."""
-    with pytest.raises(Problem, match="form"):
-        parts_of(raw, "multipart/form-data; boundary=fence")
 
 
 def test_times_are_told_in_utc() -> None:

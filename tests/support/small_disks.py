@@ -23,5 +23,7 @@ def mounted_disk(place: Path, size: str) -> Iterator[Path]:
     )
     if mounted.returncode:
         pytest.skip(f"needs the right to mount: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)

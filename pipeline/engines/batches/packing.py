@@ -85,7 +85,7 @@ class Packer:
         self._noted = anyio.Event()
         self._changed = anyio.Event()
         self._adding: dict[bytes, anyio.Event] = {}
-        self._stopped = self._diverted = False
+        self._stopped = self._diverted = self._is_torn = False
         self._waits = waits
         self.deferred = 0
         self.defers = True
@@ -125,11 +125,13 @@ class Packer:
             done.set()
 
     async def flush(self) -> None:
-        """Hands over what is built so far.
+        """Hands over what is built so far; a body that ends in half a line is let go of.
 
         Raises:
             OutputError: it could not be written.
         """
+        if self._is_torn:
+            await self.drop()
         async with self._lock:
             await self._close()
 
@@ -259,6 +261,7 @@ class Packer:
         try:
             await to_thread.run_sync(batch.write, piece)
         except OSError as error:
+            self._is_torn = True
             self.stop()  # what follows would stand behind half a line
             raise OutputError(
                 f"{batch.body}: a batch cannot be built: {error.strerror or error}; make room, then run again"
@@ -269,8 +272,10 @@ class Packer:
         if batch is None:
             return
         await self._all_noted(batch)
-        await self._write(batch, _TAIL)
-        batch.file.close()
+        try:
+            await self._write(batch, _TAIL)
+        finally:
+            batch.file.close()
         self._submitter.put(batch)
 
     async def _all_noted(self, batch: BuiltBatch) -> None:

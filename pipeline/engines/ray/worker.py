@@ -219,7 +219,8 @@ def _guarded(work: Callable[[], Found]) -> Found | ShardEnd:
         return ShardEnd(None, error.exit_code, str(error), is_error=True)
     except Exception as error:  # noqa: BLE001 - a fault of this program: Ray would write it into files of its own
         fault = _first(error)
-        place = " ".join(traceback.format_tb(fault.__traceback__)[-1].split())
+        trace = fault.__traceback__ or error.__traceback__  # what was unpickled has none of its own
+        place = " ".join(traceback.format_tb(trace)[-1].split())
         return ShardEnd(None, 1, f"unexpected fault in a worker: {fault!r} at {place}", is_error=True)
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
 
 from starlette.requests import Request
 
@@ -105,7 +104,3 @@ def _taken(received: Received, reader: RequestsReader, chunk: bytes, *, final: b
     except Problem as problem:
         return problem
     return None
-
-
-def _named(told: tuple[str, str, int]) -> dict[str, Any]:
-    return dict(zip(("custom_id", "params_sha256", "bytes"), told, strict=True))

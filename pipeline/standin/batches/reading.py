@@ -116,7 +116,7 @@ class RequestsReader:
             if not final and _is_cut(error, text):
                 return None, at
             raise _no_json(error) from None
-        except RecursionError as error:
+        except (ValueError, RecursionError) as error:  # the first: a number of more digits than are read
             raise _no_json(error) from None
         self._stage = "after"
         return self._checked(value, text[at:end]), end

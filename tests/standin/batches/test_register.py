@@ -1,10 +1,24 @@
 """Batches over time: ended by a clock that is moved, held, canceled, expired, archived, deleted, queued."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.batching import call, create, created, ended, item, lines_of, read_results
+
+from pipeline.standin.batches.batch import COUNTS, AskedWith, Batch
+from pipeline.standin.batches.outcomes import Outcome
+from pipeline.standin.batches.register import Register
+from pipeline.standin.batches.spool import Spool
+from pipeline.standin.log import AnswerLog
+from pipeline.standin.options import StandinOptions
+from pipeline.standin.problems import Problem
 
 DAY = 86_400.0
 TEN = [item(f"i-{number}") for number in range(10)]
@@ -194,3 +208,132 @@ def test_seconds_that_go_back_are_refused(start_standin: Any) -> None:
     batches = start_standin().service.batches
     with pytest.raises(ValueError, match="allowed"):
         batches.advance(-1)
+
+
+class Echo:
+    """Answers every request alike."""
+
+    def outcome(self, batch: Batch, at: int) -> Outcome:
+        """Succeeded, for the name that the request has."""
+        name = json.loads(batch.items.read(at))["custom_id"]
+        return Outcome("succeeded", f"{name} {{}}\n".encode(), {"custom_id": name, "billed": True})
+
+
+@contextmanager
+def register(**options: Any) -> Iterator[Register]:
+    """A register without a server."""
+    found = Register(StandinOptions(**options), AnswerLog(None), Echo())  # type: ignore[arg-type]
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def put(batches: Register, count: int) -> str:
+    """The id of a new batch of so many requests."""
+    spool = Spool()
+    for number in range(count):
+        spool.append(json.dumps({"custom_id": f"i-{number}"}).encode())
+    spool.seal()
+    batch = batches.reserve(spool, AskedWith("2023-06-01", ""))
+    batches.add(batch)
+    return batch.id
+
+
+def waited(batches: Register, batch_id: str) -> Batch:
+    """The batch, once it has ended."""
+    until = monotonic() + 20
+    while monotonic() < until:
+        batch = batches.get(batch_id)
+        if batch.ended is not None:
+            return batch
+        sleep(0)
+    raise AssertionError(f"{batch_id} did not end")
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("create"), st.integers(1, 9)),
+        st.tuples(st.sampled_from(["cancel", "hold", "release", "delete"]), st.integers(0, 9)),
+        st.tuples(st.just("advance"), st.sampled_from([0, 30, 1000, 40_000])),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS)
+def test_whatever_is_done_every_request_has_one_result_in_the_end(steps: list[tuple[str, int]]) -> None:
+    """Batches go from open to ended and never back; results are whole; the counts are those of all batches."""
+    with register(batch_s=(0, 3000), batch_cancel_s=20) as batches:
+        sizes, ended_at, moment = dict[str, int](), dict[str, float](), batches.clock()
+        for word, number in [*steps, ("advance", DAY), ("release", -1)]:
+            known = list(sizes)
+            with suppress(Problem):
+                if word == "create":
+                    sizes[put(batches, number)] = number
+                elif word == "advance":
+                    batches.advance(number)
+                elif word in ("hold", "release"):
+                    batches.hold(word == "hold", known[number] if 0 <= number < len(known) else None)
+                elif number < len(known):
+                    getattr(batches, word)(known[number], *(["http://host"] if word == "cancel" else []))
+                    sizes.pop(known[number]) if word == "delete" else None
+            assert moment <= (moment := batches.clock())
+            for batch in batches.newest_first():
+                assert ended_at.setdefault(batch.id, batch.ended or 0.0) in (0.0, batch.ended)
+                ended_at[batch.id] = batch.ended or 0.0
+        assert [batch.id for batch in batches.newest_first()] == list(sizes)[::-1]
+        for batch_id, size in sizes.items():
+            batch = waited(batches, batch_id)
+            told = batches.told(batch, "http://host")["request_counts"]
+            assert (told.pop("processing"), sum(told.values())) == (0, size)
+            reading = batches.results(batch_id)
+            names = sorted(reading.results.read(at).partition(b" ")[0].decode() for at in reading.order)
+            assert names == sorted(f"i-{at}" for at in range(size))
+        settled = sum(batches.counts[name] for name in COUNTS)
+        assert (settled, batches.counts["billed"]) == (batches.counts["items"], batches.counts["succeeded"])
+
+
+def test_a_batch_that_was_reserved_is_seen_once_it_is_added() -> None:
+    """Its creation can be written down before anybody knows of it."""
+    with register() as batches:
+        spool = Spool()
+        batch = batches.reserve(spool, AskedWith("2023-06-01", ""))
+        assert batches.newest_first() == []
+        with pytest.raises(Problem, match="Batch not found"):
+            batches.get(batch.id)
+        batches.add(batch)
+        assert waited(batches, batch.id) is batch
+
+
+def test_requests_are_numbered_over_all_batches() -> None:
+    """So that a fault can be for the tenth request of a server, in whatever batch it comes."""
+    with register(batch_hold=True) as batches:
+        found = [batches.get(put(batches, count)) for count in (3, 1, 5)]
+    assert [(batch.number, batch.first_item) for batch in found] == [(1, 1), (2, 4), (3, 5)]
+
+
+def test_batches_take_times_between_the_bounds_the_same_on_every_server() -> None:
+    """Spread, so that they end in another order than they were created in."""
+
+    def times() -> list[float]:
+        with register(batch_hold=True, batch_s=(10, 20)) as batches:
+            return [batches.get(put(batches, 1)).takes_s for _ in range(6)]
+
+    assert times() == times()
+    assert len(set(times())) == 6
+    assert 10 <= min(times()) < max(times()) <= 20
+    assert times() != sorted(times())
+
+
+def test_closing_gives_back_what_open_and_ended_batches_keep() -> None:
+    """Nothing on disk outlives the register."""
+    with register() as batches:
+        ended_one = waited(batches, put(batches, 2))
+        batches.hold(True)
+        open_one = batches.get(put(batches, 2))
+    assert ended_one.results is not None
+    for spool in (ended_one.results, open_one.items):
+        with pytest.raises(ValueError, match="closed"):
+            spool.read(0)

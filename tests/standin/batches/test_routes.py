@@ -139,3 +139,11 @@ def test_every_call_is_in_the_log_without_its_key(start_standin: Any) -> None:
     ]
     assert lines_of(server.options.log, "batch_call", call="get", batch_id="none")[0]["status"] == 404
     assert HEADERS["x-api-key"] not in server.options.log.read_text("utf-8")
+
+
+def test_a_refusal_may_quote_what_utf_8_cannot_hold(start_standin: Any) -> None:
+    """Half a surrogate pair in a field's name is a 400 like others."""
+    raw = b'{"requests": [{"custom_id": "a", "params": {}, "\\ud800": 1}]}'
+    answer = call(start_standin(), "POST", content=raw, headers={**HEADERS, "content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "requests.0.\ud800: Extra inputs are not permitted"

@@ -1,18 +1,29 @@
 """What becomes of the requests of a batch: the same answers as messages, at half the price, and every kind of error."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.asking import HEADERS, ask, image_block, message_body, picture
 from support.batching import create, created, ended, item, lines_of, read_results, result_lines
 from support.standins import billed
 
-from pipeline.standin.looking import LOOK_HEADER, can_look
+from pipeline.standin.batches.batch import AskedWith, Batch
+from pipeline.standin.batches.outcomes import Answerer, Outcome, unfinished
+from pipeline.standin.batches.spool import Spool
+from pipeline.standin.caching import PromptCache
+from pipeline.standin.faults import parse_fault
+from pipeline.standin.looking import LOOK_HEADER, Looker, can_look
+from pipeline.standin.models import find_model
+from pipeline.standin.striking import Strikes
+from pipeline.standin.vision import no_files
 
-COFFEE = (Path(__file__).parents[2] / "data" / "photos" / "things" / "coffee.png").read_bytes()
+COFFEE = (Path(__file__).parents[3] / "data" / "photos" / "things" / "coffee.png").read_bytes()
 THINKING = {"type": "disabled"}
 LONG = [{"type": "text", "text": "Write one sentence. " * 2000, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
 
@@ -206,3 +217,111 @@ def test_pictures_are_looked_at_as_in_messages(start_standin: Any) -> None:
         server, create(server, item("a", *content), headers={**headers, LOOK_HEADER: "x"}).json()["id"]
     )
     assert failure(wrong["a"])[0] == "invalid_request_error"
+
+
+class Bench:
+    """An answerer with a cache of its own, and batches for it."""
+
+    def __init__(self, *faults: str) -> None:
+        self.looker = Looker(no_files, always=False)
+        cache = PromptCache(lambda: 0.0)
+        struck = tuple(parse_fault(fault) for fault in faults)
+        self.answerer = Answerer(5_000_000, no_files, self.looker, cache, Strikes(lambda: struck))
+
+    def outcomes(self, *items: Any) -> list[Outcome]:
+        """What becomes of the requests of a batch, in their order."""
+        spool = Spool()
+        for each in items:
+            spool.append(json.dumps(each).encode())
+        spool.seal()
+        asked = AskedWith("2023-06-01", "")
+        batch = Batch("msgbatch_1", 1, 1, 0, asked, 0.0, 0.0, 0.0, spool, len(items))
+        try:
+            return [self.answerer.outcome(batch, at) for at in range(len(items))]
+        finally:
+            batch.close()
+            self.looker.close()
+
+
+def marked(words: int, ttl: str) -> list[dict[str, Any]]:
+    """A system prompt of so many words that is to be cached."""
+    return [{"type": "text", "text": "word " * words, "cache_control": {"type": "ephemeral", "ttl": ttl}}]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["claude-haiku-4-5", "claude-opus-4-8", "claude-sonnet-4-6"]),
+    st.lists(st.tuples(st.sampled_from([0, 3, 9000]), st.sampled_from(["5m", "1h"]), st.integers(1, 99)), max_size=12),
+)
+def test_every_bill_is_half_of_the_price_of_what_it_says_was_used(model: str, asked: list[Any]) -> None:
+    """Input, output, and the cache written and read, each at its own rate; the price is that of the model."""
+    facts = find_model(model)
+    assert facts is not None
+    items = [
+        item(
+            f"i{at}",
+            "Hello. " * most,
+            model=model,
+            max_tokens=most,
+            **({"system": marked(words, ttl)} if words else {}),
+        )
+        for at, (words, ttl, most) in enumerate(asked)
+    ]
+    for each in Bench().outcomes(*items):
+        usage = json.loads(each.record.partition(b" ")[2])["result"]["message"]["usage"]
+        written = usage["cache_creation"]
+        nano = usage["input_tokens"] * facts.input_nano + usage["output_tokens"] * facts.output_nano
+        nano += usage["cache_read_input_tokens"] * facts.read_nano
+        nano += written["ephemeral_5m_input_tokens"] * facts.input_nano * Fraction(5, 4)
+        nano += written["ephemeral_1h_input_tokens"] * facts.input_nano * 2
+        assert each.said["cost_usd"] == pytest.approx(float(nano / 2 / 10**9), rel=1e-9, abs=1e-9)
+        assert (each.kind, each.said["billed"], usage["service_tier"]) == ("succeeded", True, "batch")
+
+
+def test_neighbours_write_a_cold_cache_and_those_behind_them_read_it() -> None:
+    """Requests of a batch run side by side, eight at once."""
+    outcomes = Bench().outcomes(*(item(f"i{at}", system=marked(9000, "1h")) for at in range(12)))
+    read = [each.said["cache_read_input_tokens"] > 0 for each in outcomes]
+    written = [each.said["cache_creation_input_tokens"] > 0 for each in outcomes]
+    assert read == [False] * 8 + [True] * 4
+    assert written == [not each for each in read]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["model", "messages", "max_tokens", "system", "x"]),
+        st.none() | st.text() | st.lists(st.integers()),
+    )
+)
+def test_any_params_have_a_result_and_only_messages_are_billed(params: dict[str, Any]) -> None:
+    """A line for the request's own name, whatever it held, and the log's account says the same."""
+    good, bad = Bench().outcomes(item("good"), {"custom_id": "bad", "params": params})
+    assert (good.kind, good.said["billed"], good.said["fault"]) == ("succeeded", True, None)
+    name, line = bad.record.split(b" ", 1)
+    assert (name, bad.kind, bad.said["result"], bad.said["billed"], bad.said["cost_usd"]) == (
+        *(b"bad", "errored", "errored", False),
+        0.0,
+    )
+    kind, _ = failure(json.loads(line)["result"])
+    assert kind in ("invalid_request_error", "not_found_error")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [("item/529:at=2", "errored"), ("item/expired:at=2", "expired"), ("item/canceled:at=2", "canceled")],
+)
+def test_what_was_struck_is_free_and_says_by_what(fault: str, kind: str) -> None:
+    """Its neighbours know nothing of it."""
+    first, second, third = Bench(fault).outcomes(item("a"), item("b"), item("c"))
+    assert [first.kind, second.kind, third.kind] == ["succeeded", kind, "succeeded"]
+    assert (second.said["cost_usd"], second.said["billed"]) == (0.0, False)
+    assert second.said["fault"] == fault.partition(":")[0]
+
+
+@pytest.mark.parametrize("kind", ["canceled", "expired"])
+def test_what_was_never_begun_is_a_line_of_its_own(kind: str) -> None:
+    """Free, and whole as it stands in the results."""
+    found = unfinished("a-1", kind)
+    assert found.record == b'a-1 {"custom_id": "a-1", "result": {"type": "%s"}}\n' % kind.encode()
+    assert (found.said["billed"], found.said["cost_usd"], found.said["custom_id"]) == (False, 0.0, "a-1")

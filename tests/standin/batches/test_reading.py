@@ -1,7 +1,8 @@
 """A create call's body, in pieces: what is taken, and what is refused by its place."""
 
 import json
-from collections.abc import Iterable
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -164,3 +165,88 @@ def test_a_mistake_is_found_when_it_has_come() -> None:
     reader = RequestsReader(9)
     with pytest.raises(Problem, match="not valid JSON"):
         reader.feed(b'{"requests": [{"custom_id" "a"' + b" " * 50)
+
+
+BODY = json.dumps(
+    {"requests": [request(f"i-{n}", params={"x": ["é\\n", n, -1.5e-3, None]}) for n in range(3)]}
+).encode()
+SIGNS = st.sampled_from([b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b" ", b"0", b"\xff", b"\xc3", b"\0", b"i-0"])
+
+
+def read_or_refused(pieces: Iterable[bytes]) -> list[Item] | None:
+    """The requests of a body, `None` where it is refused as documented."""
+    try:
+        return read(pieces)
+    except Problem as problem:
+        status = problem.status
+    assert status == 400
+    return None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(BODY)), st.integers(0, 3), SIGNS), min_size=1, max_size=4),
+    st.lists(st.integers(0, len(BODY)), max_size=5),
+)
+def test_a_garbled_body_is_refused_or_read_as_json_reads_it(
+    changes: list[tuple[int, int, bytes]], cuts: list[int]
+) -> None:
+    """Nothing is made of what is no JSON, nothing else than a 400 comes of it, and the pieces make no difference."""
+    raw = BODY
+    for place, gone, sign in changes:
+        raw = raw[:place] + sign + raw[place + gone :]
+    places = sorted({0, len(raw), *(cut % len(raw) for cut in cuts)})
+    found = read_or_refused(raw[start:end] for start, end in pairwise(places))
+    assert found == read_or_refused([raw])
+    if found is not None:
+        expected = json.loads(raw.decode())["requests"]
+        assert [{"custom_id": item.custom_id, "params": item.params} for item in found] == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, len(BODY) - 1), st.integers(1, 99))
+def test_a_body_that_is_torn_anywhere_is_refused(length: int, size: int) -> None:
+    """Only its last sign makes it whole."""
+    assert read_or_refused(BODY[at : min(at + size, length)] for at in range(0, length, size)) is None
+    assert len(read(BODY[at : at + size] for at in range(0, len(BODY), size))) == 3
+
+
+def test_a_number_of_more_digits_than_are_read_is_refused() -> None:
+    """Reading it would take a time that grows with the square of its length."""
+    raw = json.dumps({"requests": [request()]}).replace("{}", '{"x": %s}').encode() % (b"7" * 5000)
+    with pytest.raises(Problem, match="not valid JSON"):
+        read([raw])
+
+
+@pytest.mark.parametrize("start", [b"", b'{"requests"', b'{"x": "', b"x"])
+@pytest.mark.parametrize("filling", [b" ", b"y"])
+def test_a_beginning_without_end_is_refused_soon(start: bytes, filling: bytes) -> None:
+    """Where no list of requests has begun after 64 KiB none is waited for."""
+    taken: list[bytes] = []
+
+    def pieces() -> Iterator[bytes]:
+        for piece in [start, *[filling * 1000] * 1000]:
+            taken.append(piece)
+            yield piece
+
+    with pytest.raises(Problem):
+        read(pieces())
+    assert sum(map(len, taken)) < 3 * 65_536
+
+
+def test_what_was_taken_is_not_kept() -> None:
+    """Megabytes of requests, and of white space between them, are held one request at a time."""
+    reader, found = RequestsReader(1000), 0
+    one = json.dumps(request("NAME", params={"x": "y" * 9000})).encode()
+    raw = b",".join(one.replace(b"NAME", b"i-%d" % n) + b" " * 20_000 for n in range(100))
+    pieces = [b'{"requests": [', *(raw[at : at + 4096] for at in range(0, len(raw), 4096)), b"]}"]
+    tracemalloc.start()
+    try:
+        for piece in pieces:
+            found += len(reader.feed(piece))
+        found += len(reader.feed(b"", final=True))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == 100
+    assert peak < 300_000
