@@ -1,5 +1,6 @@
 """Fixtures for every test: the event loop's backend, and stand-ins on loopback that end with the test."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,6 +25,19 @@ StartStandin = Callable[..., StandinServer]
 def anyio_backend() -> str:
     """Coroutine tests run on asyncio, as the program does."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_logging_left_behind() -> Iterator[None]:
+    """What a command set up inside this process goes with its test: others listen to the same loggers."""
+    yield
+    ours, root = logging.getLogger("pipeline"), logging.getLogger()
+    for logger in (ours, root):
+        for handler in [one for one in logger.handlers if type(one).__module__ == "pipeline.faces.logs"]:
+            logger.removeHandler(handler)
+            handler.close()
+    ours.setLevel(logging.NOTSET)
+    ours.propagate = True
 
 
 @pytest.fixture

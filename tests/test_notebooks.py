@@ -56,7 +56,7 @@ def test_every_reader_sees_the_same_dataset(executed: Any) -> None:
     [failures] = outputs(executed, "failures=True")
     assert "image_corrupt" in failures["text/plain"]
     [frame] = outputs(executed, "to_pandas()")
-    assert "photo-01" in frame["text/plain"]
+    assert "photo-" in frame["text/plain"]
     [polars] = outputs(executed, "scan_parquet")
     assert "image/" in polars["text/plain"]
     [licences] = outputs(executed, "by_licence =")

@@ -45,7 +45,7 @@ async def add(commits: Commits, publisher: Publisher, *names: str) -> None:
 
 def parts(output: Path) -> list[list[str]]:
     """The items of each part of `results`, in the order of the parts' names."""
-    return [pq.read_table(path)["item_id"].to_pylist() for path in sorted((output / "results").glob("*.parquet"))]
+    return [pq.read_table(path)["item_id"].to_pylist() for path in sorted((output / "results").glob("part-*.parquet"))]
 
 
 async def test_only_full_parts_are_written_until_the_rest_is_asked_for(tmp_path: Path) -> None:
