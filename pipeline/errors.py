@@ -20,6 +20,7 @@ of the package.
 """
 
 from enum import StrEnum
+from typing import TypeVar
 
 __all__ = [
     "AnswerError",
@@ -34,7 +35,11 @@ __all__ = [
     "PromptError",
     "RowError",
     "RunStoppedError",
+    "first_error",
 ]
+
+
+Raised = TypeVar("Raised", bound=BaseException)
 
 
 class ErrorType(StrEnum):
@@ -136,3 +141,9 @@ class PromptError(ItemError):
 
 class AnswerError(ItemError):
     """The service refused, answered what cannot be used, or never answered."""
+
+
+def first_error(group: BaseExceptionGroup[Raised]) -> Raised:
+    """The first error that a group of errors holds, however deep."""
+    first = group.exceptions[0]
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

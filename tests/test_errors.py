@@ -16,6 +16,7 @@ from pipeline.errors import (
     OutputHeldError,
     PipelineError,
     RunStoppedError,
+    first_error,
 )
 
 OWN_TYPES = [
@@ -92,3 +93,10 @@ def test_an_item_error_carries_what_its_row_needs() -> None:
 def test_a_type_of_the_service_stands_as_it_came() -> None:
     """Types that we do not know are kept."""
     assert ItemError("brand_new_error", "x", retryable=True).error_type == "brand_new_error"
+
+
+def test_the_first_error_of_a_group_is_found_however_deep() -> None:
+    """Task groups wrap what a task raised, once for each group that it crosses."""
+    alone = OutputError("full")
+    assert first_error(ExceptionGroup("once", [alone])) is alone
+    assert first_error(ExceptionGroup("out", [ExceptionGroup("in", [alone]), ConfigError("later")])) is alone

@@ -31,7 +31,7 @@ from pipeline.engines.selection import Choice, chosen_part
 from pipeline.engines.staging import open_stages
 from pipeline.engines.summary import RunSummary, summarise
 from pipeline.engines.totals import Totals
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, first_error
 from pipeline.limits.pacer import PaceStatistics
 from pipeline.manifest.allocator import system_memory
 from pipeline.manifest.producer import open_manifest
@@ -137,7 +137,7 @@ async def _run(opened: OpenRun, view: View | None) -> RunSummary:
             about["limit_waits_s"] = {name: round(waited, 3) for name, waited in stages.pacer.waits_s.items()}
             written = ledger.has_written
     except* PipelineError as group:
-        control.end_with(_first(group), sent=totals.sent > 0)
+        control.end_with(first_error(group), sent=totals.sent > 0)
     summary = summarise(plan.config, totals, control.stop, time.monotonic() - started, name=(run_id, plan.fingerprint))
     if written:
         await to_thread.run_sync(_write_run, opened, about, summary)
@@ -213,10 +213,3 @@ def _write_run(opened: OpenRun, about: dict[str, Any], summary: RunSummary) -> N
         opened.journal.commit()
     except (OSError, sqlite3.Error) as error:
         logger.error("%s: the run's own file cannot be written: %s", place, error)  # noqa: TRY400 - no traceback
-
-
-def _first(group: BaseExceptionGroup[PipelineError]) -> PipelineError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error if isinstance(error, PipelineError) else PipelineError(str(error))

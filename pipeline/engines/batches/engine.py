@@ -30,7 +30,7 @@ from pipeline.engines.intake import Stages, count_outcome, feed
 from pipeline.engines.messages import BUDGET_REACHED
 from pipeline.engines.preparing import ReadyItem
 from pipeline.engines.selection import Keyed
-from pipeline.errors import ErrorType, OutputError, PipelineError, RunStoppedError
+from pipeline.errors import ErrorType, OutputError, RunStoppedError, first_error
 from pipeline.limits.pacer import BudgetReachedError, PacerClosedError
 from pipeline.records import Outcome
 from pipeline.store import batches as book
@@ -122,7 +122,7 @@ class _Engine:
         except* PacerClosedError:
             pass
         except* (RunStoppedError, OutputError) as group:
-            self._control.end_with(_first_of(group), sent=self._stages.totals.sent > 0)
+            self._control.end_with(first_error(group), sent=self._stages.totals.sent > 0)
 
     async def watch_stop(self) -> None:
         """Sends away what waits for room or for results once the run ends."""
@@ -291,8 +291,3 @@ class _Engine:
     def _count(self, outcome: Outcome) -> None:
         self._desk.moved += 1
         count_outcome(self._stages.totals, outcome)
-
-
-def _first_of(group: BaseExceptionGroup[RunStoppedError | OutputError]) -> PipelineError:
-    first = group.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

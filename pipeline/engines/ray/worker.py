@@ -26,7 +26,7 @@ from pipeline.engines.ray.office import Answer, Beat, Joined, Office, Order
 from pipeline.engines.selection import chosen_part
 from pipeline.engines.summary import RunSummary
 from pipeline.engines.totals import Totals
-from pipeline.errors import ConfigError, OutputHeldError, PipelineError
+from pipeline.errors import ConfigError, OutputHeldError, PipelineError, first_error
 from pipeline.store.dataset import open_dataset
 from pipeline.store.shards import Shard
 
@@ -218,13 +218,7 @@ def _guarded(work: Callable[[], Found]) -> Found | ShardEnd:
     except PipelineError as error:
         return ShardEnd(None, error.exit_code, str(error), is_error=True)
     except Exception as error:  # noqa: BLE001 - a fault of this program: Ray would write it into files of its own
-        fault = _first(error)
+        fault = first_error(error) if isinstance(error, BaseExceptionGroup) else error
         trace = fault.__traceback__ or error.__traceback__  # what was unpickled has none of its own
         place = " ".join(traceback.format_tb(trace)[-1].split())
         return ShardEnd(None, 1, f"unexpected fault in a worker: {fault!r} at {place}", is_error=True)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
