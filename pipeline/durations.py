@@ -1,8 +1,9 @@
-"""Durations as people write them: `55m`, `1h30m`, `90s`, `2d`, or plain seconds."""
+"""Durations as people write them (`55m`, `1h30m`, `90s`, `2d`, or plain seconds), and moments as services do."""
 
 import re
+from datetime import UTC, datetime
 
-__all__ = ["parse_duration"]
+__all__ = ["parse_duration", "parse_moment"]
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _SECONDS = re.compile(_NUMBER, re.ASCII)
@@ -25,3 +26,12 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise ValueError(f'found "{text}"; allowed: a duration such as 55m, 1h30m, 90s or a number of seconds')
     return seconds
+
+
+def parse_moment(value: object) -> datetime | None:
+    """An ISO 8601 moment of an answer, taken as UTC where it names no zone; `None` for what is none."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

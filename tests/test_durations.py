@@ -1,10 +1,12 @@
 """Durations: what people write, and what is refused."""
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.durations import parse_duration
+from pipeline.durations import parse_duration, parse_moment
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,20 @@ def test_parts_add_up(days: int, hours: int, minutes: int, seconds: int) -> None
     """A duration is the sum of its parts."""
     total = days * 86_400 + hours * 3_600 + minutes * 60 + seconds
     assert parse_duration(f"{days}d{hours}h{minutes}m{seconds}s") == total
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("2026-11-24T10:00:00Z", datetime(2026, 11, 24, 10, tzinfo=UTC)),
+        ("2026-11-24T10:00:00", datetime(2026, 11, 24, 10, tzinfo=UTC)),
+        ("2026-11-24T10:00:00+02:00", datetime(2026, 11, 24, 10, tzinfo=timezone(timedelta(hours=2)))),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        (17, None),
+    ],
+)
+def test_a_moment_of_an_answer_is_read_or_is_none(value: object, moment: datetime | None) -> None:
+    """What a server writes there is never a fault of the run."""
+    assert parse_moment(value) == moment

@@ -6,10 +6,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.api.messages import parse_error
+from pipeline.durations import parse_moment
 
 __all__ = ["BatchState", "ItemResult", "parse_json", "parse_result", "parse_state"]
 
@@ -78,9 +79,9 @@ def parse_state(value: object) -> BatchState | None:
         str(value.get("processing_status")),
         sum(numbers.values()),
         numbers,
-        _moment(value.get("created_at")),
-        _moment(value.get("ended_at")),
-        _moment(value.get("expires_at")),
+        parse_moment(value.get("created_at")),
+        parse_moment(value.get("ended_at")),
+        parse_moment(value.get("expires_at")),
         value.get("archived_at") is not None,
         url if isinstance(url, str) and url else None,
     )
@@ -114,11 +115,3 @@ def parse_json(raw: bytes) -> Any:
 def _is_name(value: object) -> bool:
     """Whether it may stand in a URL and in the journal."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isascii() and value.isprintable()
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -16,6 +16,7 @@ import anyio
 from pipeline.api.messages import parse_error
 from pipeline.api.retry import Action, AttemptFailedError, Verdict, judge, retrying
 from pipeline.api.transport import Session, Unanswered
+from pipeline.durations import parse_moment
 from pipeline.errors import RunStoppedError
 from pipeline.limits.pacer import Pacer, PacerClosedError
 from pipeline.records import PreparedImage
@@ -163,12 +164,4 @@ def _file(raw: bytes) -> UploadedFile | None:
         return None
     if not isinstance(said, dict) or not isinstance(said.get("id"), str) or not said["id"]:
         return None
-    return UploadedFile(said["id"], _moment(said.get("expires_at")))
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+    return UploadedFile(said["id"], parse_moment(said.get("expires_at")))
